@@ -1,0 +1,235 @@
+"""One connection's HTTP to its provider: authorisation, retries that are safe, limits, and errors that say who acts."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, ClassVar, Protocol
+
+import httpx
+import msgspec
+
+from connectors.sdk.errors import (
+    ConfigurationError,
+    ConnectorError,
+    OutcomeUnknown,
+    RateLimited,
+    ReconnectRequired,
+    TransientError,
+    UnexpectedResponse,
+)
+from connectors.sdk.manifest import Manifest
+
+MAX_ANSWER_BYTES = 50 * 1024 * 1024
+LONGEST_WAIT_SECONDS = 30.0
+
+
+class Token(Protocol):
+    """The access token of one connection; the engine's vault implements it."""
+
+    def current(self) -> str:
+        """A token that is still valid, refreshed early when it is about to expire."""
+
+    def renew(self, rejected: str) -> str:
+        """Called once when the provider refused `rejected`. Raises `ReconnectRequired` when nothing newer is to be had."""
+
+
+class Budget(Protocol):
+    """The shared allowance of one connection, in the provider's own units."""
+
+    def spend(self, counts: str, amount: int) -> None:
+        """Wait until `amount` units may be used. Raises `RateLimited` when the wait would be too long to hold a worker."""
+
+    def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
+        """What the provider said is left, so that all workers agree with it."""
+
+
+class NoBudget:
+    """For tests and tools: the provider's own limits are the only ones."""
+
+    def spend(self, counts: str, amount: int) -> None:
+        return None
+
+    def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class FixedToken:
+    """A token that cannot be renewed."""
+
+    value: str
+
+    def current(self) -> str:
+        return self.value
+
+    def renew(self, rejected: str) -> str:
+        raise ReconnectRequired("The provider no longer accepts this connection. Reconnect to go on.")
+
+
+@dataclass(kw_only=True)
+class Access:
+    """Everything a client needs to act for one connection. `simulator` stands in for the provider's hosts when set."""
+
+    token: Token
+    organisation_id: str = ""
+    environment: str = "production"
+    simulator: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    budget: Budget = field(default_factory=NoBudget)
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Client(ABC):
+    """Subclass per provider: says the headers and reads the errors; this class does the rest.
+
+    `is_write` requests are never repeated here once they may have reached the provider: a lost answer becomes
+    `OutcomeUnknown` and the posting protocol looks the document up.
+    """
+
+    manifest: ClassVar[Manifest]
+    timeout_seconds: ClassVar[float] = 60.0
+    tries: ClassVar[int] = 3
+
+    def __init__(self, access: Access, http: httpx.Client | None = None) -> None:
+        self.access = access
+        self.http = http or httpx.Client(timeout=httpx.Timeout(self.timeout_seconds, connect=10.0))
+        self.calls = 0
+
+    def url(self, host: str, path: str) -> str:
+        base = self.manifest.base_url(
+            host,
+            self.access.environment,
+            organisation=self.access.organisation_id,
+            simulator=self.access.simulator,
+        )
+        return base + path
+
+    @abstractmethod
+    def headers(self, token: str) -> dict[str, str]:
+        """Authorisation and content negotiation for every call."""
+
+    @abstractmethod
+    def read_error(self, response: httpx.Response) -> ConnectorError | None:
+        """The provider's refusal as one of ours, or None when the answer is good. Statuses 401, 403, 429 and 5xx without
+        a provider-specific meaning are left to `standard_error`."""
+
+    def request(
+        self,
+        method: str,
+        host: str,
+        path: str,
+        *,
+        is_write: bool = False,
+        spends: Mapping[str, int] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Send and return the parsed JSON, numbers as Decimal. `spends` are budget units, one call unless told."""
+        token = self.access.token.current()
+        renewed = False
+        failures = 0
+        while True:
+            for counts, amount in (spends or {"call": 1}).items():
+                self.access.budget.spend(counts, amount)
+            try:
+                return self._once(method, self.url(host, path), token, is_write, headers, kwargs)
+            except ReconnectRequired:
+                if renewed:
+                    raise
+                token, renewed = self.access.token.renew(token), True
+            except OutcomeUnknown:
+                raise
+            except TransientError as error:
+                failures += 1
+                self._wait_or_raise(error, failures)
+
+    def _wait_or_raise(self, error: TransientError, failures: int) -> None:
+        pause = error.retry_after if isinstance(error, RateLimited) else 0.2 * 4**failures
+        if failures >= self.tries or pause > LONGEST_WAIT_SECONDS:
+            raise error
+        self.access.sleep(pause)
+
+    def _once(
+        self,
+        method: str,
+        url: str,
+        token: str,
+        is_write: bool,
+        headers: Mapping[str, str] | None,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        self.calls += 1
+        all_headers = {**self.headers(token), **(headers or {})}
+        try:
+            response = self.http.request(method, url, headers=all_headers, **kwargs)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise TransientError(f"{self.manifest.name} cannot be reached at the moment.", detail=str(error)) from error
+        except httpx.HTTPError as error:
+            raise self._lost_answer(is_write, repr(error)) from error
+        refusal = self.read_error(response) or self.standard_error(response, is_write)
+        if refusal is not None:
+            raise refusal
+        return self.parse(response, is_write)
+
+    def _lost_answer(self, is_write: bool, detail: str) -> TransientError:
+        if is_write:
+            return OutcomeUnknown(
+                f"{self.manifest.name} did not confirm a write; it is looked up before anything is repeated.", detail=detail
+            )
+        return TransientError(f"{self.manifest.name} broke off its answer.", detail=detail)
+
+    def standard_error(self, response: httpx.Response, is_write: bool) -> ConnectorError | None:
+        """What a status means when the provider's body says nothing more."""
+        name, status = self.manifest.name, response.status_code
+        detail = f"HTTP {status}: {response.text[:500]}"
+        if status < 400:
+            return None
+        if status == 401:
+            return ReconnectRequired(f"{name} no longer accepts this connection. Reconnect to go on.", detail=detail)
+        if status == 403:
+            return ConfigurationError(f"{name} does not let this connection do that. Check its permissions.", detail=detail)
+        if status == 429:
+            return RateLimited(f"{name} asked us to slow down.", retry_after=retry_after(response), detail=detail)
+        if status >= 500:
+            return self._lost_answer(is_write, detail) if is_write else TransientError(f"{name} has trouble.", detail=detail)
+        return UnexpectedResponse(f"{name} answered in a way we do not understand.", detail=detail)
+
+    def parse(self, response: httpx.Response, is_write: bool) -> Any:
+        """JSON with exact numbers. Anything else is the provider's fault; on a write the outcome is then unknown."""
+        if not response.content:
+            return None
+        if len(response.content) > MAX_ANSWER_BYTES:
+            raise UnexpectedResponse(f"{self.manifest.name} sent an answer too large to be right.")
+        try:
+            return parse_json(response.content)
+        except ValueError as error:
+            detail = f"HTTP {response.status_code} {response.headers.get('content-type', '')}: {response.text[:200]}"
+            if is_write:
+                raise self._lost_answer(True, detail) from error
+            raise UnexpectedResponse(f"{self.manifest.name} did not answer with readable JSON.", detail=detail) from error
+
+
+def parse_json(body: bytes | str) -> Any:
+    """JSON whose numbers with a fraction become Decimal, so that no amount ever passes through a float. Raises ValueError."""
+    return _DECODER.decode(body)
+
+
+def dump_json(body: Any) -> bytes:
+    """The inverse of `parse_json`: Decimals are written as JSON numbers, digit for digit."""
+    return _ENCODER.encode(body)
+
+
+def retry_after(response: httpx.Response, default: float = 5.0) -> float:
+    """Seconds from a Retry-After header; dates and nonsense give `default`."""
+    try:
+        return max(0.0, float(response.headers.get("retry-after", default)))
+    except ValueError:
+        return default
+
+
+_DECODER = msgspec.json.Decoder(float_hook=Decimal)
+_ENCODER = msgspec.json.Encoder(decimal_format="number")

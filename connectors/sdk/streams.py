@@ -1,0 +1,154 @@
+"""Streams: named lists of records a connector reads, and the ones it can write."""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, ClassVar, Literal
+
+from connectors.sdk.client import Client
+from connectors.sdk.errors import RecordRejected
+from connectors.sdk.records import Record
+
+Cursor = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One attribute of a stream as the provider's own pages call it. `path` is a path into the standard record."""
+
+    path: str
+    label: str
+    kind: Literal["text", "money", "date", "datetime", "number", "choice", "flag", "party", "lines"] = "text"
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRecord:
+    """A record as read: the standard form beside the provider's raw body.
+
+    `version` changes whenever the provider's object changes. A deleted or voided object is still a record.
+    """
+
+    external_id: str
+    version: str
+    record: Record
+    raw: dict[str, Any]
+    updated_at: dt.datetime | None = None
+    is_deleted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectedRow:
+    """A row we could not read; kept, counted and shown, never dropped."""
+
+    external_id: str
+    reason: str
+    raw: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One answer of a list. `cursor` is where to go on if the run ends here; `total` is the provider's own count, if told.
+
+    `is_last` is true on the page that completes the listing, and only there.
+    """
+
+    records: tuple[SourceRecord, ...]
+    cursor: Cursor
+    rejected: tuple[RejectedRow, ...] = ()
+    total: int | None = None
+    is_last: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A document to be written. `key` is the posting key; `reference` is what `find` can look it up by."""
+
+    key: str
+    reference: str
+    document: Record
+    as_draft: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What the provider now holds. `url` opens it in the provider's own pages, `total` is its own sum, if it answers one."""
+
+    external_id: str
+    number: str = ""
+    version: str = ""
+    total: Decimal | None = None
+    url: str = ""
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+Outcome = Written | RecordRejected
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The exact request a write would send, for people to read before and after. Holds no credentials."""
+
+    method: str
+    path: str
+    body: Any
+
+
+class Stream(ABC):
+    """A readable data type.
+
+    `deletes` says how a deletion shows: as a state of the object (`flag`), in a separate `feed`, only by its absence from a
+    complete `listing`, or `never`. Cursors compare `>=` with an overlap, so a boundary record may be seen twice, never missed.
+    """
+
+    data_type: ClassVar[str]
+    label: ClassVar[str]
+    record: ClassVar[type[Record]]
+    fields: ClassVar[tuple[Field, ...]]
+    page_size: ClassVar[int]
+    deletes: ClassVar[Literal["flag", "feed", "listing", "never"]]
+    poll_seconds: ClassVar[int] = 900
+
+    @abstractmethod
+    def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
+        """All records changed since `cursor` (None: from the beginning), oldest change first."""
+
+    @abstractmethod
+    def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
+        """The current state of these objects, in as few calls as the provider allows; unknown ids are absent."""
+
+
+class WritableStream(Stream):
+    """A data type we can also write. Every method answers one outcome a draft, in order.
+
+    `create` raises `OutcomeUnknown` when the answer was lost, `TransientError` when surely nothing was written.
+    `settles_on_document`: a credit note's repayment is part of the document itself, so no separate payment is written.
+    """
+
+    batch_size: ClassVar[int]
+    settles_on_document: ClassVar[bool] = False
+
+    @abstractmethod
+    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
+        """Create up to `batch_size` documents in one call, idempotent under `key` within the provider's window."""
+
+    @abstractmethod
+    def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
+        """Overwrite one object, if its `version` is still the one we know. A field left at its default is not sent."""
+
+    @abstractmethod
+    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
+        """Take documents back the way the provider has it: void where it exists, else delete."""
+
+    @abstractmethod
+    def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:
+        """Which of these drafts exist already, by posting key: looked up by reference, for outcomes that are unknown."""
+
+    @abstractmethod
+    def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
+        """The request `create` would send for these drafts."""
+
