@@ -102,7 +102,8 @@ class Stream(ABC):
     """A readable data type.
 
     `deletes` says how a deletion shows: as a state of the object (`flag`), in a separate `feed`, only by its absence from a
-    complete `listing`, or `never`. Cursors compare `>=` with an overlap, so a boundary record may be seen twice, never missed.
+    complete `listing`, or `never`. `carried_by` names the stream in whose pages these records arrive, for a data type without
+    a listing of its own (its `pages` is never called). Cursors compare `>=` with an overlap, so a boundary record may be seen twice, never missed.
     """
 
     data_type: ClassVar[str]
@@ -112,6 +113,7 @@ class Stream(ABC):
     page_size: ClassVar[int]
     deletes: ClassVar[Literal["flag", "feed", "listing", "never"]]
     poll_seconds: ClassVar[int] = 900
+    carried_by: ClassVar[str] = ""
 
     @abstractmethod
     def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
