@@ -1,0 +1,155 @@
+"""What becomes of every source record, and the documents we write for it."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+
+class RecordOutcome(models.Model):
+    """How one source record ended in one flow: the row the proof counts. Exactly one per flow and record.
+
+    `held` waits for a person, `failed` was refused by the provider; both carry a reason, whose move it is and the next step.
+    `digest` is the record's state this outcome was made from, so a changed record is noticed by comparison.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending", "On its way"
+        SHADOW = "shadow", "Compared only"
+        POSTED = "posted", "Posted"
+        HELD = "held", "Held"
+        EXCLUDED = "excluded", "Excluded"
+        FAILED = "failed", "Failed"
+
+    class Owner(models.TextChoices):
+        NOBODY = "", "Nobody"
+        BOOKKEEPER = "bookkeeper", "Bookkeeper"
+        OWNER = "owner", "Owner"
+        TIEOUT = "tieout", "Tieout"
+
+    id = models.BigAutoField(primary_key=True)
+    flow = models.ForeignKey("mapping.Flow", on_delete=models.PROTECT, related_name="outcomes")
+    record = models.ForeignKey("sync.Record", on_delete=models.PROTECT, related_name="outcomes")
+    digest = models.CharField(max_length=32)
+    mapping = models.ForeignKey("mapping.MappingVersion", null=True, on_delete=models.PROTECT, related_name="+")
+    stage = models.CharField(max_length=10)
+    state = models.CharField(max_length=8, choices=State.choices)
+    reason_code = models.CharField(max_length=40, blank=True)
+    reason = models.TextField(blank=True)
+    owner = models.CharField(max_length=12, choices=Owner.choices, blank=True)
+    next_step = models.TextField(blank=True)
+    occurred_on = models.DateField()
+    amount = models.DecimalField(max_digits=18, decimal_places=4)
+    currency = models.CharField(max_length=3, blank=True)
+    is_replay_asked = models.BooleanField(default=False)
+    decided_by = models.ForeignKey("tenants.User", null=True, on_delete=models.PROTECT, related_name="+")
+    decision = models.TextField(blank=True)
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["flow", "record"], name="one_outcome_per_record")]
+        indexes = [
+            models.Index(fields=["flow", "occurred_on"], name="outcome_by_day"),
+            models.Index(fields=["state"], name="outcome_waiting", condition=Q(state__in=["held", "failed"])),
+            models.Index(fields=["flow"], name="outcome_replay", condition=Q(is_replay_asked=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} {self.record_id}"
+
+
+class PostingBatch(models.Model):
+    """One request to a ledger, committed before its first byte is sent."""
+
+    class State(models.TextChoices):
+        SENDING = "sending", "Sending"
+        UNCERTAIN = "uncertain", "Unconfirmed"
+        SETTLED = "settled", "Settled"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    connection = models.ForeignKey("installations.Connection", on_delete=models.PROTECT, related_name="batches")
+    data_type = models.CharField(max_length=30)
+    action = models.CharField(max_length=8, default="create")
+    key = models.CharField(max_length=50)
+    request = models.JSONField()
+    request_digest = models.CharField(max_length=64)
+    state = models.CharField(max_length=9, choices=State.choices, default=State.SENDING)
+    size = models.IntegerField()
+    calls = models.IntegerField(default=0)
+    problem = models.TextField(blank=True)
+    sent_at = models.DateTimeField()
+    answered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["connection"], name="batch_open", condition=~Q(state="settled"))]
+
+    def __str__(self) -> str:
+        return f"{self.size} x {self.data_type}"
+
+
+class Posting(models.Model):
+    """One entry we write, would write (shadow), or took over from staff (linked). `key` is permanent and unique.
+
+    `purpose` tells the documents of one record apart (invoice, payment ...). A posting waits for `depends_on` to be in the ledger.
+    """
+
+    class State(models.TextChoices):
+        PLANNED = "planned", "Planned"
+        SHADOW = "shadow", "Shadow"
+        SENDING = "sending", "Sending"
+        UNCERTAIN = "uncertain", "Unconfirmed"
+        POSTED = "posted", "Posted"
+        LINKED = "linked", "Linked"
+        FAILED = "failed", "Failed"
+        REVERSED = "reversed", "Reversed"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+
+    id = models.BigAutoField(primary_key=True)
+    key = models.CharField(max_length=50, unique=True)
+    flow = models.ForeignKey("mapping.Flow", on_delete=models.PROTECT, related_name="postings")
+    record = models.ForeignKey("sync.Record", on_delete=models.PROTECT, related_name="postings")
+    mapping = models.ForeignKey("mapping.MappingVersion", on_delete=models.PROTECT, related_name="+")
+    purpose = models.CharField(max_length=60)
+    version = models.IntegerField(default=1)
+    action = models.CharField(max_length=8, default="create")
+    data_type = models.CharField(max_length=30)
+    document = models.JSONField()
+    digest = models.CharField(max_length=32)
+    state = models.CharField(max_length=9, choices=State.choices)
+    depends_on = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="dependants")
+    batch = models.ForeignKey(PostingBatch, null=True, on_delete=models.PROTECT, related_name="postings")
+    external_id = models.CharField(max_length=120, blank=True)
+    external_number = models.CharField(max_length=120, blank=True)
+    external_version = models.CharField(max_length=80, blank=True)
+    url = models.CharField(max_length=500, blank=True)
+    number = models.CharField(max_length=120, blank=True)
+    reference = models.CharField(max_length=255, blank=True)
+    occurred_on = models.DateField()
+    amount = models.DecimalField(max_digits=18, decimal_places=4)
+    tax_amount = models.DecimalField(max_digits=18, decimal_places=4, default=0)
+    currency = models.CharField(max_length=3, blank=True)
+    party = models.CharField(max_length=255, blank=True)
+    ledger_account = models.CharField(max_length=255, blank=True)
+    problem = models.TextField(blank=True)
+    attempts = models.IntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField()
+    posted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["flow", "data_type", "external_id"],
+                condition=Q(state__in=["posted", "linked"]) & ~Q(external_id="") & Q(action="create"),
+                name="one_posting_per_ledger_entry",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["flow", "state", "data_type"], name="posting_by_state"),
+            models.Index(fields=["data_type", "external_id"], name="posting_by_entry"),
+        ]
+
+    def __str__(self) -> str:
+        return self.number or self.reference or self.key
