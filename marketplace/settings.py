@@ -1,0 +1,284 @@
+"""All settings. Values come from the environment (docs name each); an unknown TIEOUT_ name refuses to start."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from marketplace.core.runtime.database import database_from_url, embedded_database
+from marketplace.core.runtime.environment import (
+    Secrets,
+    env_bool,
+    env_int,
+    env_list,
+    env_str,
+    env_urls,
+    refuse_unknown_names,
+)
+from marketplace.core.runtime.places import Places
+from marketplace.core.runtime.postgres import programs
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+TIEOUT_ENV = env_str("TIEOUT_ENV", "local", choices=("local", "test", "production"))
+IS_PRODUCTION = TIEOUT_ENV == "production"
+PLACES = Places(Path(env_str("TIEOUT_VAR", str(BASE_DIR / "var"))).resolve())
+
+# --- secrets ---------------------------------------------------------------------------------------------
+SECRETS = Secrets(PLACES.secrets, may_generate=not IS_PRODUCTION)
+SECRET_KEY = SECRETS.text("TIEOUT_SECRET_KEY")
+TIEOUT_KEK = SECRETS.key("TIEOUT_KEK")  # wraps every tenant's data key; never stored in the database
+
+
+def _folders(file_name: str) -> list[str]:
+    """The connectors that have this file; settings must not import connectors to know their names."""
+    return sorted(path.parent.name for path in (BASE_DIR / "connectors" / "providers").glob(f"*/{file_name}"))
+
+
+def _credentials(slug: str) -> dict[str, str]:
+    prefix = f"CONNECTOR_{slug.upper()}"
+    names = {"client_id": "CLIENT_ID", "client_secret": "CLIENT_SECRET", "webhook_secret": "WEBHOOK_SECRET"}
+    return {key: SECRETS.text(f"{prefix}_{name}", is_required=False) for key, name in names.items()}
+
+
+# Our registration at each provider: client_id, client_secret, webhook_secret. Empty = connector not offered.
+CONNECTOR_CREDENTIALS: dict[str, dict[str, str]] = {
+    slug: _credentials(slug) for slug in _folders("manifest.py")
+}
+
+# --- addresses -------------------------------------------------------------------------------------------
+WEB_HOST = env_str("TIEOUT_WEB_HOST", "127.0.0.1")
+WEB_PORT = env_int("TIEOUT_WEB_PORT", 8000)
+PUBLIC_URL = env_str("TIEOUT_PUBLIC_URL", f"http://127.0.0.1:{WEB_PORT}").rstrip("/")
+FIRST_SIMULATOR_PORT = env_int("TIEOUT_SIMULATOR_PORT", 8101)
+ALLOWED_HOSTS = env_list(
+    "TIEOUT_ALLOWED_HOSTS", () if IS_PRODUCTION else ("127.0.0.1", "localhost", "testserver")
+)
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+SIMULATORS: dict[str, str] = env_urls("TIEOUT_SIMULATORS") or {}
+if TIEOUT_ENV == "local" and not SIMULATORS:
+    SIMULATORS = {
+        slug: f"http://127.0.0.1:{FIRST_SIMULATOR_PORT + position}"
+        for position, slug in enumerate(_folders("simulator.py"))
+    }
+if IS_PRODUCTION and not (ALLOWED_HOSTS and PUBLIC_URL.startswith("https://")):
+    raise ImproperlyConfigured("Production needs TIEOUT_ALLOWED_HOSTS and an https:// TIEOUT_PUBLIC_URL.")
+
+# --- servers ---------------------------------------------------------------------------------------------
+DATABASE_URL = env_str("DATABASE_URL")
+REDIS_URL = env_str("REDIS_URL")
+USES_EMBEDDED_POSTGRES = not DATABASE_URL
+USES_EMBEDDED_VALKEY = not REDIS_URL
+if IS_PRODUCTION and (USES_EMBEDDED_POSTGRES or USES_EMBEDDED_VALKEY):
+    raise ImproperlyConfigured(
+        "Production needs DATABASE_URL and REDIS_URL; embedded servers are for local use."
+    )
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {
+        **(database_from_url(DATABASE_URL) if DATABASE_URL else embedded_database(PLACES)),
+        "ENGINE": "tenants.backend",
+        # A backend keeps the catalogue of every tenant it touched in memory: recycle before that grows.
+        "CONN_MAX_AGE": env_int("TIEOUT_DATABASE_MAX_AGE", 300),
+        "CONN_HEALTH_CHECKS": True,
+        # A connection pooler in transaction mode would hand one tenant's search path to another: connect directly.
+        "DISABLE_SERVER_SIDE_CURSORS": False,
+    }
+}
+# The wheel's pg_dump reads the template schema; it is there even when the server is somebody else's.
+PG_DUMP = programs() / "pg_dump"
+CELERY_BROKER_URL = REDIS_URL or f"redis+socket://{PLACES.valkey_socket}"
+REDIS_URL = REDIS_URL or f"unix://{PLACES.valkey_socket}?db=0"
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- applications: whose tables live where -----------------------------------------------------------------
+
+
+# While slices are being built: only those that exist, and of them only the named ones.
+_SLICES = env_list(
+    "TIEOUT_SLICES",
+    ("audit", "catalogue", "core", "installations", "mapping", "sync", "posting", "cutover", "api"),
+)
+
+
+def _present(*slices: str) -> list[str]:
+    return [name for name in slices if find_spec(f"{name}.apps") and name.split(".")[-1] in _SLICES]
+
+
+SHARED_APPS = [  # one copy, in the schema `public`
+    "django.contrib.auth",  # permissions framework; the user model is tenants.User
+    "django.contrib.contenttypes",  # needed by auth
+    "django.contrib.sessions",  # a session belongs to a person, not to a tenant
+    "django.contrib.messages",  # no tables
+    "django.contrib.staticfiles",  # no tables
+    "django.forms",  # no tables; lets templates/ override the form templates
+    "allauth",  # sign-up and log-in, for people
+    "allauth.account",
+    "allauth.mfa",
+    "rest_framework",  # no tables
+    "django_htmx",  # no tables
+    "csp",  # no tables
+    "tenants",  # who belongs where; read before a tenant is known
+    *_present(
+        "marketplace.core",  # work queue and webhook inbox: written before a tenant is known
+        "marketplace.catalogue",  # listings are the same for everybody
+    ),
+]
+TENANT_APPS = _present(  # one copy per tenant, in its own schema
+    "marketplace.audit",  # a tenant's trail moves with the tenant
+    "marketplace.installations",  # consents, connections and sealed tokens
+    "marketplace.mapping",  # flows, mapping versions, source of truth
+    "marketplace.sync",  # records, changes, cursors
+    "marketplace.posting",  # postings and their keys
+    "marketplace.cutover",  # pairings, gate, proof
+    "marketplace.api",  # API keys of the tenant
+)
+INSTALLED_APPS = SHARED_APPS + TENANT_APPS
+TENANT_MODEL = "tenants.Tenant"
+TENANT_LIMIT_SET_CALLS = True  # the search path is set when it changes, not per statement
+DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
+
+# --- requests ----------------------------------------------------------------------------------------------
+ROOT_URLCONF = "marketplace.urls"
+WSGI_APPLICATION = "marketplace.wsgi.application"
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "tenants.context_processors.tenants_of_user",
+            ],
+        },
+    },
+]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+
+# --- people ------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "start"
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_SIGNUP_FORM_CLASS = "tenants.forms.SignUpForm"
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_CONFIRM_EMAIL_ON_GET = False  # mail scanners open links; a person presses the button
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "Tieout: "
+ACCOUNT_PREVENT_ENUMERATION = True
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Tieout"
+MFA_ADAPTER = "tenants.mfa.SealedMFAAdapter"
+
+# --- mail --------------------------------------------------------------------------------------------------
+EMAIL_HOST = env_str("TIEOUT_EMAIL_HOST")
+EMAIL_PORT = env_int("TIEOUT_EMAIL_PORT", 587)
+EMAIL_HOST_USER = env_str("TIEOUT_EMAIL_USER")
+EMAIL_HOST_PASSWORD = SECRETS.text("TIEOUT_EMAIL_PASSWORD", is_required=False) if EMAIL_HOST else ""
+EMAIL_USE_TLS = env_bool("TIEOUT_EMAIL_TLS", True)
+DEFAULT_FROM_EMAIL = env_str("TIEOUT_EMAIL_FROM", "Tieout <no-reply@localhost>")
+# Without a mail server the letters are files, so that a person can still open the link in them.
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'filebased'}.EmailBackend"
+EMAIL_FILE_PATH = PLACES.mail
+if IS_PRODUCTION and not EMAIL_HOST:
+    raise ImproperlyConfigured("Production needs TIEOUT_EMAIL_HOST: people verify their address by mail.")
+
+# --- security ----------------------------------------------------------------------------------------------
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_PRODUCTION
+SESSION_COOKIE_NAME = "__Host-session" if IS_PRODUCTION else "tieout_session"
+CSRF_COOKIE_NAME = "__Host-csrf" if IS_PRODUCTION else "tieout_csrf"
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"  # the provider's redirect back to us must carry the session
+SECURE_SSL_REDIRECT = IS_PRODUCTION
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("TIEOUT_BEHIND_PROXY", False) else None
+)
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked by the container's own probe, without TLS
+SECURE_HSTS_SECONDS = 31_536_000 if IS_PRODUCTION else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_PRODUCTION
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- language, time, files -----------------------------------------------------------------------------------
+LANGUAGE_CODE = "en-gb"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+STATIC_ROOT = env_str("TIEOUT_STATIC_ROOT", str(BASE_DIR / "staticfiles"))
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if IS_PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = not IS_PRODUCTION
+WHITENOISE_AUTOREFRESH = False
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "UNAUTHENTICATED_USER": None,
+}
+
+# --- logs ----------------------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "marketplace.core.runtime.logs.JsonFormatter"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["console"], "level": env_str("TIEOUT_LOG_LEVEL", "INFO").upper()},
+    "loggers": {
+        # Client libraries write whole requests at these levels; those hold payloads and tokens.
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "django.server": {"handlers": [], "propagate": True},
+    },
+}
+
+# --- the supervisor ------------------------------------------------------------------------------------------
+WEB_THREADS = env_int("TIEOUT_WEB_THREADS", 4)
+WORKER_PROCESSES = env_int("TIEOUT_WORKER_PROCESSES", 2)
+
+refuse_unknown_names(("TIEOUT_",))

@@ -1,0 +1,118 @@
+"""Who may open which page. Every view carries one of these decorators; a test walks the URLs and fails if one does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, cast
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.template.response import SimpleTemplateResponse, TemplateResponse
+from django.utils import timezone
+
+from tenants.choices import Role
+from tenants.context import tenant as tenant_context
+from tenants.models import Membership, Tenant, User
+from tenants.queries import live_membership, people_with_role
+
+P = ParamSpec("P")
+
+
+class SignedInRequest(HttpRequest):
+    """A request by a person we know."""
+
+    user: User
+
+
+class TenantRequest(SignedInRequest):
+    """A request by a member, inside their business."""
+
+    tenant: Tenant
+    membership: Membership
+
+
+def _with_policy(view: Callable[..., HttpResponseBase], policy: str) -> Callable[..., HttpResponseBase]:
+    view.policy = policy  # type: ignore[attr-defined]
+    return view
+
+
+def public_page(
+    view: Callable[Concatenate[HttpRequest, P], HttpResponseBase],
+) -> Callable[..., HttpResponseBase]:
+    """Anybody may open it: say so, instead of forgetting to say otherwise."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        return view(request, *args, **kwargs)
+
+    return _with_policy(wrapped, "public")
+
+
+def signed_in(
+    view: Callable[Concatenate[SignedInRequest, P], HttpResponseBase],
+) -> Callable[..., HttpResponseBase]:
+    """Anybody who has logged in."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return redirect_to_login(request.get_full_path())
+        return view(cast(SignedInRequest, request), *args, **kwargs)
+
+    return _with_policy(wrapped, "signed_in")
+
+
+def member(
+    role: str = Role.VIEWER, *, opens_context: bool = True
+) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
+    """Pages under /o/<slug:tenant_slug>/, for live members with at least this role.
+
+    A stranger learns nothing: 404, as for a business that does not exist. A member whose role is too low is told who can
+    help. The view runs, and its template is rendered, inside the tenant's context. A view that talks to a provider takes
+    `opens_context=False` and opens `with tenant(request.tenant)` around its database work, so that no transaction
+    waits for somebody else's server.
+    """
+    least = Role(role)
+
+    def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+        @wraps(view)
+        def wrapped(request: HttpRequest, *, tenant_slug: str, **kwargs: Any) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return redirect_to_login(request.get_full_path())
+            ours = _enter(request, tenant_slug)
+            opened = tenant_context(ours.tenant) if opens_context else nullcontext()
+            with timezone.override(ours.tenant.time_zone), opened:
+                if not ours.membership.may(least):
+                    return _rendered(_role_needed(ours, least))
+                return _rendered(view(ours, **kwargs))
+
+        return _with_policy(wrapped, least.value)
+
+    return decorate
+
+
+def _enter(request: HttpRequest, tenant_slug: str) -> TenantRequest:
+    membership = live_membership(user=cast(User, request.user), tenant_slug=tenant_slug)
+    if membership is None:
+        raise Http404("No such business.")
+    ours = cast(TenantRequest, request)
+    ours.tenant, ours.membership = membership.tenant, membership
+    # Spares a query wherever the membership's person is shown.
+    membership.user = ours.user
+    if request.session.get("last_tenant") != tenant_slug:
+        request.session["last_tenant"] = tenant_slug
+    return ours
+
+
+def _rendered(response: HttpResponseBase) -> HttpResponseBase:
+    """Lazy templates read the tenant's rows: render them while its context is open."""
+    if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
+        return response.render()
+    return response
+
+
+def _role_needed(request: TenantRequest, role: Role) -> HttpResponse:
+    context = {"needed": role, "people": people_with_role(request.tenant, role)}
+    return TemplateResponse(request, "tenants/role_needed.html", context, status=403)

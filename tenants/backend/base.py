@@ -1,0 +1,71 @@
+"""PostgreSQL with a search path that only the tenant context (and migrations of a schema) may change.
+
+django-tenants sets the path per connection, so a forgotten reset shows the next request another tenant's rows.
+Here the path of a tenant is set with SET LOCAL: it ends with its transaction, whatever happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django_tenants.postgresql_backend import base
+
+PUBLIC = "public"
+
+
+class SearchPathError(RuntimeError):
+    """Something other than the tenant context tried to choose a schema."""
+
+
+class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-tenants has no types
+    open_context: Any = None
+    _is_migrating = False
+
+    def set_tenant(self, tenant: Any, include_public: bool = True) -> None:
+        if tenant.schema_name != PUBLIC and not self._is_migrating:
+            raise SearchPathError("Only `tenants.context.tenant` may enter a tenant's schema.")
+        super().set_tenant(tenant, include_public)
+
+    def _handle_search_path(self, cursor: Any = None) -> None:
+        if self.open_context is None:
+            super()._handle_search_path(cursor)
+
+    def enter_schema(self, tenant: Any) -> str | None:
+        """Inside a transaction: use the tenant's schema until it ends. Answers the schema now current."""
+        self.open_context = self.tenant = tenant
+        self.schema_name = tenant.schema_name
+        path = f'"{tenant.schema_name}", {PUBLIC}'
+        return self._one("SELECT set_config('search_path', %s, true), current_schema()", path)[1]
+
+    def leave_schema(self) -> str | None:
+        """The search path as it was found; then back to public, for a transaction that goes on around us."""
+        return self._one(
+            "SELECT current_setting('search_path'), set_config('search_path', %s, true)", PUBLIC
+        )[0]
+
+    def forget_tenant(self) -> None:
+        """The transaction has ended (or took its path back), so only our own notes are left to clear."""
+        self.open_context = None
+        self.tenant = base.FakeTenant(schema_name=PUBLIC)
+        self.schema_name = PUBLIC
+
+    def _one(self, sql: str, path: str) -> tuple[Any, ...]:
+        with self.cursor() as cursor:
+            cursor.execute(sql, [path])
+            row: tuple[Any, ...] = cursor.fetchone()
+        return row
+
+    @contextmanager
+    def migrating(self, schema_name: str) -> Iterator[None]:
+        """For migrations only: they open transactions of their own, so the path must outlive each."""
+        if self.open_context is not None:
+            raise SearchPathError("A schema cannot be migrated from inside a tenant's context.")
+        self._is_migrating = True
+        try:
+            self.set_schema(schema_name)
+            yield
+        finally:
+            self._is_migrating = False
+            self.set_schema_to_public()

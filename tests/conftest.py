@@ -1,0 +1,121 @@
+"""Alice owns Kestrel & Co, Bob works there, Charlie is a stranger with a business of his own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.db import connection
+from django.test import Client
+
+from conftest import TEST_SCHEMAS
+from tenants.choices import Role
+from tenants.models import Membership, Tenant, User
+from tenants.provisioning import current_digest
+
+PASSWORD = "correct horse battery"
+
+
+def make_user(full_name: str) -> User:
+    """A person whose address is verified."""
+    user = User.objects.create_user(f"{full_name.lower()}@example.com", PASSWORD, full_name=full_name)
+    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    return user
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return make_user("Alice")
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    return make_user("Bob")
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    return make_user("Charlie")
+
+
+@pytest.fixture
+def tenant(alice: User, bob: User, _clean_schemas: None) -> Tenant:
+    return make_tenant(
+        "Kestrel & Co",
+        TEST_SCHEMAS[0],
+        {alice: Role.OWNER, bob: Role.BOOKKEEPER},
+        "GB",
+        "GBP",
+        "Europe/London",
+    )
+
+
+@pytest.fixture
+def other_tenant(charlie: User, _clean_schemas: None) -> Tenant:
+    return make_tenant("Marlow GmbH", TEST_SCHEMAS[1], {charlie: Role.OWNER}, "DE", "EUR", "Europe/Berlin")
+
+
+def make_tenant(
+    legal_name: str, schema_name: str, members: dict[User, Role], country: str, currency: str, time_zone: str
+) -> Tenant:
+    """A business in a schema that exists already."""
+    tenant = Tenant.objects.create(
+        slug=legal_name.split()[0].lower(),
+        schema_name=schema_name,
+        legal_name=legal_name,
+        country=country,
+        base_currency=currency,
+        time_zone=time_zone,
+        template_digest=current_digest(),
+    )
+    for user, role in members.items():
+        Membership.objects.create(user=user, tenant=tenant, role=role)
+    return tenant
+
+
+@pytest.fixture
+def _clean_schemas(request: pytest.FixtureRequest, db: None) -> Iterator[None]:
+    """Most tests roll back. What a test committed in the tenants' schemas is deleted, as `flush` does for shared tables."""
+    yield
+    if "transactional_db" in request.fixturenames or "live_server" in request.fixturenames:
+        _truncate_schemas()
+
+
+def _truncate_schemas() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT format('TRUNCATE %%s CASCADE', string_agg(format('%%I.%%I', schemaname, tablename), ', '))"
+            " FROM pg_tables WHERE schemaname = ANY(%s) AND tablename <> 'django_migrations'",
+            [list(TEST_SCHEMAS)],
+        )
+        statement = cursor.fetchone()[0]
+        if statement:
+            cursor.execute(statement)
+
+
+@pytest.fixture
+def client_of() -> Callable[[User], Client]:
+    """A browser in which this person has logged in."""
+
+    def make(user: User) -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def alice_client(alice: User, client_of: Callable[[User], Client]) -> Client:
+    return client_of(alice)
+
+
+@pytest.fixture
+def bob_client(bob: User, client_of: Callable[[User], Client]) -> Client:
+    return client_of(bob)
+
+
+@pytest.fixture
+def charlie_client(charlie: User, client_of: Callable[[User], Client]) -> Client:
+    return client_of(charlie)
