@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 
-from django.conf import settings
 from django.db import models
 
 
@@ -49,7 +48,7 @@ class Flow(models.Model):
     parallel_from = models.DateField(null=True)
     parallel_until = models.DateField(null=True)
     targets = models.JSONField(default=dict)  # the gate's agreed figures: count_rate, money_rate, days
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_by = models.ForeignKey("tenants.User", on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
 
     class Meta:
@@ -70,7 +69,7 @@ class MappingVersion(models.Model):
     spec = models.JSONField()
     digest = models.CharField(max_length=64)
     comment = models.CharField(max_length=200, blank=True)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_by = models.ForeignKey("tenants.User", on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
 
     class Meta:
@@ -93,7 +92,7 @@ class SourceOfTruth(models.Model):
     owner = models.ForeignKey("installations.Connection", on_delete=models.PROTECT, related_name="+")
     rule = models.CharField(max_length=8, choices=Rule.choices, default=Rule.OWNER)
     field_owners = models.JSONField(default=dict)  # field path -> connection id
-    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    decided_by = models.ForeignKey("tenants.User", on_delete=models.PROTECT, related_name="+")
     decided_at = models.DateTimeField()
 
     def __str__(self) -> str:
