@@ -134,7 +134,7 @@ class OAuth:
 
     def _post(self, endpoint: tuple[str, str], form: Mapping[str, str]) -> httpx.Response:
         body = dict(form)
-        auth = None
+        auth: httpx.Auth = httpx.Auth()
         if self.manifest.auth.client_auth == "basic":
             auth = httpx.BasicAuth(self.keys.client_id, self.keys.client_secret)
         else:

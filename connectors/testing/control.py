@@ -96,7 +96,9 @@ class Control:
         return {"ok": True}
 
     def clock(self, arguments: Mapping[str, Any]) -> Any:
-        self._simulator.advance(float(arguments["advance_seconds"]))
+        if "frozen" in arguments:
+            self._simulator.freeze(is_frozen=bool(arguments["frozen"]))
+        self._simulator.advance(float(arguments.get("advance_seconds", 0)))
         return {"now": self._simulator.now().isoformat()}
 
     def webhooks(self, arguments: Mapping[str, Any]) -> Any:

@@ -12,7 +12,6 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from connectors import providers
 from connectors.sdk.oauth import ConnectorKeys
 from connectors.testing.simulator import DEFAULT_KEYS, Simulator
 
@@ -25,6 +24,7 @@ def simulator_class(slug: str) -> type[Simulator]:
 
 def simulated_slugs() -> list[str]:
     """Every provider that has a simulator."""
+    providers = importlib.import_module("connectors.providers")
     return [
         module.name
         for module in pkgutil.iter_modules(providers.__path__)

@@ -94,7 +94,8 @@ class Simulator(Consent, ABC):
     def seed(self, organisation: str, records: Sequence[Record], *, by: Author, emit: bool) -> list[str]:
         """Standard records become native objects, as if `by` had entered them; returns their ids in order.
 
-        An id that is given is kept. `emit` sends the webhooks a real provider would send.
+        An id that is given is kept; an id that is known changes that object. `emit` sends the webhooks a real
+        provider would send.
         """
 
     @abstractmethod
@@ -125,12 +126,22 @@ class Simulator(Consent, ABC):
     # ------------------------------------------------------------------ what a provider uses
 
     def now(self) -> dt.datetime:
-        """The simulator's clock: real time plus what the control API advanced it by."""
-        return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self._clock()["advanced_seconds"])
+        """The simulator's clock: real time, or where it was frozen, plus what it was advanced by."""
+        clock = self._clock()
+        return (clock["frozen_at"] or dt.datetime.now(dt.UTC)) + dt.timedelta(
+            seconds=clock["advanced_seconds"]
+        )
 
     def advance(self, seconds: float) -> None:
         clock = self._clock()
-        self.store["_settings"].put("clock", {"advanced_seconds": clock["advanced_seconds"] + seconds})
+        self.store["_settings"].put(
+            "clock", clock | {"advanced_seconds": clock["advanced_seconds"] + seconds}
+        )
+
+    def freeze(self, *, is_frozen: bool = True) -> None:
+        """Stop the clock, so that several changes carry the same instant; `advance` still moves it."""
+        frozen_at = dt.datetime.now(dt.UTC) if is_frozen else None
+        self.store["_settings"].put("clock", self._clock() | {"frozen_at": frozen_at})
 
     def next_id(self, kind: str) -> int:
         return self.store.next_id(kind)
@@ -314,7 +325,7 @@ class Simulator(Consent, ABC):
         return response
 
     def _clock(self) -> Body:
-        return self.store["_settings"].get("clock") or {"advanced_seconds": 0.0}
+        return self.store["_settings"].get("clock") or {"advanced_seconds": 0.0, "frozen_at": None}
 
     def _open_defaults(self) -> None:
         for organisation in self.default_organisations:
