@@ -1,0 +1,283 @@
+"""What all Xero endpoints have in common: lists, batches that answer for each element, and refusals."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from connectors.providers.xero.client import XeroClient
+from connectors.providers.xero.listing import Row, before, changed_at, changed_pages, page_of
+from connectors.providers.xero.refusals import is_refused, refusal_of
+from connectors.providers.xero.values import moment, money, quoted
+from connectors.providers.xero.writing import reference_of
+from connectors.sdk.client import Client, dump_json
+from connectors.sdk.errors import OutcomeUnknown, RecordRejected
+from connectors.sdk.records import Record
+from connectors.sdk.streams import (
+    Cursor,
+    Draft,
+    Outcome,
+    Page,
+    Request,
+    SourceRecord,
+    Stream,
+    WritableStream,
+    Written,
+)
+
+#: So many ids or references keep the address of a call well below 2,000 characters.
+IDS_PER_CALL = 40
+CONDITIONS_PER_CALL = 20
+
+BATCH_PARAMS = {"summarizeErrors": "false"}
+
+
+def gone() -> RecordRejected:
+    return RecordRejected("Xero no longer has this record.", code="missing_reference")
+
+
+def xero(client: Client) -> XeroClient:
+    if not isinstance(client, XeroClient):
+        raise TypeError("A Xero stream needs a Xero client")
+    return client
+
+
+def digest(row: Row) -> str:
+    """The version of an object that does not tell when it changed."""
+    return hashlib.sha256(dump_json(row)).hexdigest()[:32]
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+class XeroStream(Stream):
+    """One collection. `only` is the `where` filter that leaves out what we do not follow."""
+
+    path: ClassVar[str]
+    list_key: ClassVar[str]
+    id_key: ClassVar[str]
+    only: ClassVar[str] = ""
+    params: ClassVar[Mapping[str, str]] = {}
+    takes_ids: ClassVar[bool] = False
+    page_size: ClassVar[int] = 1000
+    deletes: ClassVar[Literal["flag", "feed", "listing", "never"]] = "flag"
+
+    @abstractmethod
+    def read(self, row: Row) -> Record:
+        """Raises ValueError or KeyError on a row that cannot be read."""
+
+    def source(self, row: Row) -> SourceRecord:
+        return SourceRecord(
+            external_id=row[self.id_key],
+            version=self.version(row),
+            record=self.read(row),
+            raw=row,
+            updated_at=moment(row.get("UpdatedDateUTC")),
+            is_deleted=row.get("Status") == "DELETED",
+        )
+
+    def version(self, row: Row) -> str:
+        return changed_at(row) or digest(row)
+
+    def asked(self, *conditions: str) -> dict[str, str]:
+        """The parameters of a list; several conditions must all hold."""
+        where = " AND ".join(f"({text})" if len(conditions) > 1 else text for text in conditions if text)
+        return {**self.params, "where": where} if where else dict(self.params)
+
+    def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
+        def ask(since: str, number: int, size: int) -> Mapping[str, Any]:
+            paging = {"order": "UpdatedDateUTC ASC", "page": number, "pageSize": size}
+            return xero(client).get(self.path, {**self.asked(self.only), **paging}, since)
+
+        return changed_pages(
+            cursor,
+            ask=ask,
+            read=self.source,
+            list_key=self.list_key,
+            id_key=self.id_key,
+            page_size=self.page_size,
+        )
+
+    def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
+        return page_of(self.rows(client, external_ids), self.source, self.id_key, {}, is_last=True)
+
+    def rows(self, client: Client, external_ids: Sequence[str]) -> list[Row]:
+        """The objects with these ids as Xero has them now."""
+        if self.takes_ids:
+            asks = [
+                {**self.asked(self.only), "IDs": ",".join(ids)} for ids in chunks(external_ids, IDS_PER_CALL)
+            ]
+        else:
+            asks = [
+                self.asked(self.only, " OR ".join(f'{self.id_key}==guid("{id}")' for id in ids))
+                for ids in chunks(external_ids, CONDITIONS_PER_CALL)
+            ]
+        return [row for params in asks for row in self.listed(client, params)]
+
+    def listed(self, client: Client, params: Mapping[str, str]) -> list[Row]:
+        """One call; asking for a page makes Xero answer the line items too."""
+        answer = xero(client).get(self.path, {**params, "page": 1, "pageSize": self.page_size})
+        return list(answer.get(self.list_key) or [])
+
+
+class WholeList(XeroStream):
+    """A collection that Xero answers in one piece."""
+
+    knows_modified_since: ClassVar[bool] = True
+
+    def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
+        since = (cursor or {}).get("since", "") if self.knows_modified_since else ""
+        answer = xero(client).get(self.path, self.asked(self.only), since)
+        rows = sorted(answer.get(self.list_key) or [], key=changed_at)
+        latest = max([before(changed_at(row)) for row in rows], default="")
+        yield self.page(client, rows, {"since": max(since, latest)})
+
+    def page(self, client: Client, rows: list[Row], cursor: Cursor) -> Page:
+        return page_of(rows, self.source, self.id_key, cursor, is_last=True)
+
+    def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
+        return self.page(client, self.rows(client, external_ids), {})
+
+    def rows(self, client: Client, external_ids: Sequence[str]) -> list[Row]:
+        wanted = set(external_ids)
+        return [row for row in self.listed(client, self.asked(self.only)) if row.get(self.id_key) in wanted]
+
+    def listed(self, client: Client, params: Mapping[str, str]) -> list[Row]:
+        return list(xero(client).get(self.path, params).get(self.list_key) or [])
+
+
+class WritableXeroStream(XeroStream, WritableStream):
+    """PUT creates up to 50 objects and answers one outcome for each, POST changes them."""
+
+    batch_size: ClassVar[int] = 50
+    create_method: ClassVar[str] = "PUT"
+    write_params: ClassVar[Mapping[str, str]] = BATCH_PARAMS
+    reference_key: ClassVar[str] = "Reference"
+    reference_length: ClassVar[int] = 255
+    number_key: ClassVar[str] = ""
+    total_key: ClassVar[str] = "Total"
+    page_url: ClassVar[str] = ""
+
+    @abstractmethod
+    def write(self, draft: Draft) -> Row:
+        """The draft as Xero's JSON."""
+
+    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
+        """A batch refused as a whole wrote nothing; its elements are then sent one by one."""
+        try:
+            return self.post(
+                client, self.create_method, self.path, [self.write(draft) for draft in drafts], key
+            )
+        except RecordRejected as refused:
+            if len(drafts) == 1:
+                return [refused]
+        return [
+            outcome
+            for number, draft in enumerate(drafts)
+            for outcome in self.create(client, [draft], key=f"{key[:120]}-{number}")
+        ]
+
+    def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
+        """Xero has no lock, so the current version is read and compared right before the write."""
+        found = self.rows(client, [external_id])
+        if not found:
+            return gone()
+        if version and self.version(found[0]) != version:
+            return RecordRejected("Somebody changed this in Xero in the meantime.", code="stale")
+        body = {name: value for name, value in self.write(draft).items() if not is_empty(value)}
+        key = f"{draft.key}-{digest(body)}"
+        try:
+            path = f"{self.path}/{external_id}"
+            return self.post(client, "POST", path, [{self.id_key: external_id, **body}], key)[0]
+        except RecordRejected as refused:
+            return refused
+
+    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
+        found = {row[self.id_key]: row for row in self.rows(client, external_ids)}
+        outcomes: dict[str, Outcome] = {}
+        for ids in chunks([id for id in external_ids if id in found], self.batch_size):
+            outcomes |= self.void_batch(client, [found[id] for id in ids])
+        return [outcomes.get(id) or gone() for id in external_ids]
+
+    def void_batch(self, client: Client, rows: Sequence[Row]) -> dict[str, Outcome]:
+        """What is void already stays as it is."""
+        outcomes: dict[str, Outcome] = {row[self.id_key]: self.written(client, row) for row in rows}
+        open_rows = [row for row in rows if not self.is_void(row)]
+        if open_rows:
+            answers = self.send_void(client, open_rows)
+            outcomes |= {row[self.id_key]: answer for row, answer in zip(open_rows, answers, strict=True)}
+        return outcomes
+
+    def send_void(self, client: Client, rows: Sequence[Row]) -> list[Outcome]:
+        bodies = [{self.id_key: row[self.id_key], **self.voided(row)} for row in rows]
+        try:
+            return self.post(client, "POST", self.path, bodies, "")
+        except RecordRejected as refused:
+            if len(rows) == 1:
+                return [refused]
+        return [outcome for row in rows for outcome in self.send_void(client, [row])]
+
+    def is_void(self, row: Row) -> bool:
+        return row.get("Status") in ("VOIDED", "DELETED")
+
+    def voided(self, row: Row) -> Row:
+        """What to send to take the document back."""
+        return {"Status": "DELETED"}
+
+    def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:
+        """What is void does not count as written."""
+        by_reference: dict[str, list[Draft]] = {}
+        for draft in drafts:
+            if reference := reference_of(draft, self.reference_length):
+                by_reference.setdefault(reference, []).append(draft)
+        found: dict[str, Written] = {}
+        for references in chunks(list(by_reference), CONDITIONS_PER_CALL):
+            conditions = " OR ".join(f"{self.reference_key}=={quoted(text)}" for text in references)
+            for row in self.listed(client, self.asked(self.only, conditions)):
+                for draft in by_reference.get(row.get(self.reference_key, ""), ()):
+                    if not self.is_void(row) and self.is_same(draft, row):
+                        found.setdefault(draft.key, self.written(client, row))
+        return found
+
+    def is_same(self, draft: Draft, row: Row) -> bool:
+        """Whether a document with the draft's reference is the draft's."""
+        return True
+
+    def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
+        return Request(
+            method=self.create_method,
+            path=f"/api.xro/2.0{self.path}",
+            body={self.list_key: [self.write(draft) for draft in drafts]},
+        )
+
+    def post(self, client: Client, method: str, path: str, bodies: Sequence[Row], key: str) -> list[Outcome]:
+        """Send a batch. Raises `RecordRejected` when Xero refused it as a whole."""
+        answer = xero(client).send(method, path, {self.list_key: bodies}, self.write_params, key=key)
+        elements = answer.get(self.list_key) or []
+        if len(elements) != len(bodies):
+            raise OutcomeUnknown("Xero did not confirm every document of a batch; they are looked up.")
+        return [
+            refusal_of(element) if is_refused(element) else self.written(client, element)
+            for element in elements
+        ]
+
+    def written(self, client: Client, element: Row) -> Written:
+        total = element.get(self.total_key)
+        is_linked = self.page_url and not client.access.simulator
+        return Written(
+            external_id=element[self.id_key],
+            number=element.get(self.number_key, ""),
+            version=self.version(element),
+            total=None if total is None else money(total),
+            url=self.page_url.format(id=element[self.id_key]) if is_linked else "",
+            raw=element,
+        )
+
+
+def is_empty(value: Any) -> bool:
+    """A field that was left at its default; a contact without a name counts as one."""
+    return value in ("", None, [], {}) or value == {"Name": ""}
