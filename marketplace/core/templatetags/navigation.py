@@ -1,0 +1,106 @@
+"""The side navigation. An entry shows only when its page exists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.template import Context
+from django.urls import NoReverseMatch, reverse
+
+register = template.Library()
+
+Entry = tuple[str, str, str]  # URL name, words, icon
+
+TENANT_GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
+    ("", (("home", "Home", "home"), ("issues", "Needs attention", "issues"))),
+    (
+        "Set up",
+        (
+            ("catalogue", "Catalogue", "catalogue"),
+            ("connections", "Connections", "connections"),
+            ("flows", "Flows", "flows"),
+            ("source_of_truth", "Source of truth", "truth"),
+        ),
+    ),
+    (
+        "See",
+        (
+            ("records", "Records", "records"),
+            ("runs", "Runs", "runs"),
+            ("audit_trail", "Audit trail", "audit"),
+        ),
+    ),
+    ("Business", (("members", "Members", "members"),)),
+)
+PERSON_GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
+    (
+        "Your sign-in",
+        (
+            ("account_email", "E-mail address", "mail"),
+            ("account_change_password", "Password", "lock"),
+            ("mfa_index", "Two-step sign-in", "audit"),
+        ),
+    ),
+)
+
+
+def _url(name: str, *args: str) -> str:
+    try:
+        return reverse(name, args=args)
+    except NoReverseMatch:
+        return ""
+
+
+def _is_current(path: str, url: str, name: str) -> bool:
+    return path == url or (name != "home" and path.startswith(url))
+
+
+def _groups(
+    groups: tuple[tuple[str, tuple[Entry, ...]], ...], path: str, counts: dict[str, int], *args: str
+) -> list[dict[str, Any]]:
+    found = [
+        {
+            "title": title,
+            "entries": [
+                {
+                    "url": url,
+                    "label": label,
+                    "icon": symbol,
+                    "count": counts.get(name),
+                    "is_current": _is_current(path, url, name),
+                }
+                for name, label, symbol in entries
+                if (url := _url(name, *args))
+            ],
+        }
+        for title, entries in groups
+    ]
+    return [group for group in found if group["entries"]]
+
+
+@register.inclusion_tag("components/side.html", takes_context=True)
+def side_nav(context: Context) -> dict[str, Any]:
+    request = context["request"]
+    groups = _groups(TENANT_GROUPS, request.path, context.get("nav_counts") or {}, request.tenant.slug)
+    return {"groups": groups, "label": str(request.tenant)}
+
+
+@register.inclusion_tag("components/side.html", takes_context=True)
+def person_nav(context: Context) -> dict[str, Any]:
+    return {"groups": _groups(PERSON_GROUPS, context["request"].path, {}), "label": "Your sign-in"}
+
+
+@register.inclusion_tag("components/nav_link.html", takes_context=True)
+def nav_link(context: Context, name: str, label: str, symbol: str = "") -> dict[str, Any]:
+    """One entry by URL name; nothing when there is no such page."""
+    request = context["request"]
+    url = _url(name, request.tenant.slug) if getattr(request, "tenant", None) else _url(name)
+    return {
+        "entry": {
+            "url": url,
+            "label": label,
+            "icon": symbol,
+            "is_current": _is_current(request.path, url, name),
+        }
+    }
