@@ -5,3 +5,6 @@ class PostingConfig(AppConfig):
     name = "marketplace.posting"
     label = "posting"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from marketplace.posting import receivers, tasks  # noqa: F401, PLC0415 -- registers work and receivers

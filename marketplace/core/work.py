@@ -1,0 +1,189 @@
+"""The queue of record: ask for work, claim it fairly under a lease, finish it or put it back.
+
+Asking is an upsert in the caller's own transaction, so work exists exactly when what caused it was committed. Celery messages are
+only hints: losing all of them delays work until the next tick. Leases use the database's clock.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 180
+RETRY_SECONDS = (2, 10, 30, 120, 600)
+
+WorkFunction = Callable[[uuid.UUID, str], "dt.timedelta | None"]
+_functions: dict[str, WorkFunction] = {}
+
+
+class LeaseLost(Exception):
+    """Somebody else may have taken this work over: stop before writing anything more."""
+
+
+class UnknownWork(Exception):
+    """No function handles this kind of work."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One leased item. `requests` is how often it had been asked for when claimed."""
+
+    id: int
+    tenant_id: uuid.UUID
+    kind: str
+    key: str
+    token: uuid.UUID
+    requests: int
+    attempts: int
+
+
+def handles(kind: str) -> Callable[[WorkFunction], WorkFunction]:
+    """Register the function for one kind of work. It is called outside any tenant context with the tenant's id and the key,
+    and answers when the work should be done again, if ever."""
+
+    def register(function: WorkFunction) -> WorkFunction:
+        _functions[kind] = function
+        return function
+
+    return register
+
+
+def request_work(*, tenant_id: uuid.UUID, kind: str, key: str, delay: dt.timedelta | None = None) -> None:
+    """Ask for work, now or after `delay`. Asking again brings it forward, never puts it off. Wakes a worker after the commit."""
+    with connection.cursor() as cursor:
+        cursor.execute(_REQUEST, [tenant_id, kind, key, delay or dt.timedelta(0)])
+    if not delay:
+        transaction.on_commit(wake_workers)
+
+
+def wake_workers() -> None:
+    """Tell Celery that something is due. A broker that is down costs only time: the tick finds the work."""
+    from marketplace.core.tasks import serve  # noqa: PLC0415 -- tasks import this module
+
+    try:
+        serve.apply_async(retry=False)
+    except Exception:
+        log.warning("broker unreachable; due work waits for the next tick", exc_info=True)
+
+
+def claim_work() -> Claim | None:
+    """The due item of the tenant served longest ago, leased to the caller; None when nothing is due."""
+    token = uuid.uuid4()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_CLAIM, [token, LEASE_SECONDS])
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        cursor.execute(_TURN, [row[1]])
+    return Claim(row[0], row[1], row[2], row[3], token, row[4], row[5])
+
+
+def hold_lease(claim: Claim) -> None:
+    """Prolong the lease right before something irrevocable. Raises `LeaseLost`."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PROLONG, [LEASE_SECONDS, claim.id, claim.token])
+        if cursor.rowcount == 0:
+            raise LeaseLost(f"{claim.kind} {claim.key}")
+
+
+def finish_work(claim: Claim, *, again_in: dt.timedelta | None) -> None:
+    """Done: forget the item, or keep it for `again_in`, or for at once when it was asked for again meanwhile."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_AGAIN, [claim.requests, again_in or dt.timedelta(0), claim.id, claim.token, claim.requests, again_in])
+        if cursor.rowcount == 0:
+            cursor.execute(_FORGET, [claim.id, claim.token, claim.requests])
+
+
+def put_back(claim: Claim, problem: str, *, retry_in: dt.timedelta | None = None) -> None:
+    """Failed this time: due again after a growing pause, with the problem kept for people to see."""
+    pause = retry_in or dt.timedelta(seconds=RETRY_SECONDS[min(claim.attempts, len(RETRY_SECONDS) - 1)])
+    with connection.cursor() as cursor:
+        cursor.execute(_PUT_BACK, [pause, problem[:2000], claim.id, claim.token])
+
+
+def do_work(claim: Claim) -> None:
+    """Run one claimed item to its end. Errors put it back; they never stop the worker."""
+    try:
+        function = _functions[claim.kind]
+    except KeyError:
+        put_back(claim, f"unknown kind of work: {claim.kind}")
+        raise UnknownWork(claim.kind) from None
+    token = _current.set(claim)
+    try:
+        again_in = function(claim.tenant_id, claim.key)
+    except LeaseLost:
+        log.warning("lease lost on %s %s", claim.kind, claim.key)
+    except Exception as error:
+        log.exception("work failed: %s %s of tenant %s", claim.kind, claim.key, claim.tenant_id)
+        put_back(claim, repr(error), retry_in=getattr(error, "retry_in", None))
+    else:
+        finish_work(claim, again_in=again_in)
+    finally:
+        _current.reset(token)
+
+
+def check_lease() -> None:
+    """`hold_lease` for the work this thread is doing; nothing to check when called outside a worker. Raises `LeaseLost`."""
+    claim = _current.get()
+    if claim is not None:
+        hold_lease(claim)
+
+
+def due_count() -> int:
+    """How many items could be claimed now."""
+    with connection.cursor() as cursor:
+        cursor.execute(_DUE_COUNT)
+        return int(cursor.fetchone()[0])
+
+
+_REQUEST = """
+    INSERT INTO public.core_workitem (tenant_id, kind, key, requests, due_at, attempts, problem, requested_at)
+    VALUES (%s, %s, %s, 1, clock_timestamp() + %s, 0, '', clock_timestamp())
+    ON CONFLICT (tenant_id, kind, key) DO UPDATE
+    SET requests = core_workitem.requests + 1, due_at = LEAST(core_workitem.due_at, excluded.due_at)
+"""
+_CLAIM = """
+    UPDATE public.core_workitem AS item
+    SET lease_token = %s, lease_until = clock_timestamp() + make_interval(secs => %s)
+    WHERE item.id = (
+        SELECT due.id FROM public.core_workitem due
+        LEFT JOIN public.core_tenantturn turn ON turn.tenant_id = due.tenant_id
+        WHERE due.due_at <= clock_timestamp() AND (due.lease_until IS NULL OR due.lease_until < clock_timestamp())
+        ORDER BY turn.served_at NULLS FIRST, due.due_at, due.id
+        LIMIT 1 FOR UPDATE OF due SKIP LOCKED
+    )
+    RETURNING item.id, item.tenant_id, item.kind, item.key, item.requests, item.attempts
+"""
+_TURN = """
+    INSERT INTO public.core_tenantturn (tenant_id, served_at) VALUES (%s, clock_timestamp())
+    ON CONFLICT (tenant_id) DO UPDATE SET served_at = excluded.served_at
+"""
+_PROLONG = """
+    UPDATE public.core_workitem SET lease_until = clock_timestamp() + make_interval(secs => %s)
+    WHERE id = %s AND lease_token = %s AND lease_until > clock_timestamp()
+"""
+_AGAIN = """
+    UPDATE public.core_workitem
+    SET lease_token = NULL, lease_until = NULL, attempts = 0, problem = '',
+        due_at = CASE WHEN requests > %s THEN clock_timestamp() ELSE clock_timestamp() + %s END
+    WHERE id = %s AND lease_token = %s AND (requests > %s OR %s::interval IS NOT NULL)
+"""
+_FORGET = "DELETE FROM public.core_workitem WHERE id = %s AND lease_token = %s AND requests = %s"
+_PUT_BACK = """
+    UPDATE public.core_workitem
+    SET lease_token = NULL, lease_until = NULL, attempts = attempts + 1, due_at = clock_timestamp() + %s, problem = %s
+    WHERE id = %s AND lease_token = %s
+"""
+_DUE_COUNT = """
+    SELECT count(*) FROM public.core_workitem
+    WHERE due_at <= clock_timestamp() AND (lease_until IS NULL OR lease_until < clock_timestamp())
+"""
+_current: ContextVar[Claim | None] = ContextVar("current_claim", default=None)

@@ -1,0 +1,169 @@
+"""The expression language of the mapping form: fields, text, numbers, comparisons and a few functions.
+
+    concat(customer.name, " / ", number)        if_(total > 100, "large", "small")        first(note, 30)
+
+It has no loops, no attributes but the record's fields, no way to call anything else, and is limited in length and parts. An
+expression is parsed, every part is checked, and new source is written from the parts.
+"""
+
+from __future__ import annotations
+
+import ast
+from decimal import Decimal
+from types import UnionType
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+
+from connectors.sdk.records import Record
+from marketplace.mapping.steps import STEPS, as_text
+
+LONGEST = 500
+MOST_PARTS = 80
+
+
+def field_source(record_type: type[Record], path: str) -> str:
+    """Source text reading a dotted path of the record; of a list, its first element. Raises ValueError for an unknown path."""
+    code, kind = "record", record_type
+    for part in path.split("."):
+        found = _field_type(kind, part)
+        if found is None:
+            raise ValueError(f"there is no field “{path}”")
+        code, kind = f"{code}.{part}", found
+        element = _element(kind)
+        if element is not None and part != path.split(".")[-1]:
+            code, kind = f"({code} or (None,))[0]", element
+            code = f"getattr({code}, {path.split('.')[-1]!r}, None)"
+            if _field_type(kind, path.split(".")[-1]) is None:
+                raise ValueError(f"there is no field “{path}”")
+            return code
+    return code
+
+
+def _field_type(kind: Any, name: str) -> Any:
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)) or name not in kind.__struct_fields__:
+        return None
+    return get_type_hints(kind)[name]
+
+
+def _element(kind: Any) -> Any:
+    arguments = get_args(kind)
+    return arguments[0] if arguments and not isinstance(kind, UnionType) and len(arguments) == 2 and arguments[1] is ... else None
+
+
+def compile_expression(text: str, record_type: type[Record], constants: dict[str, Any]) -> str:
+    """Source for a checked expression. Literals go into `constants`. Raises ValueError saying what is wrong."""
+    if len(text) > LONGEST:
+        raise ValueError(f"an expression has at most {LONGEST} characters")
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError("this is not a complete expression") from error
+    if sum(1 for _ in ast.walk(tree)) > MOST_PARTS * 3:
+        raise ValueError("this expression has too many parts")
+    constants["__functions__"] = FUNCTIONS
+    return _Writer(record_type, constants).write(tree.body)
+
+
+class _Writer:
+    def __init__(self, record_type: type[Record], constants: dict[str, Any]) -> None:
+        self.record_type = record_type
+        self.constants = constants
+
+    def write(self, node: ast.expr) -> str:
+        writer = getattr(self, f"_{type(node).__name__.lower()}", None)
+        if writer is None:
+            raise ValueError(f"“{ast.unparse(node)[:40]}” is not possible in an expression")
+        return str(writer(node))
+
+    def _constant(self, node: ast.Constant) -> str:
+        if not isinstance(node.value, str | int | float):
+            raise ValueError(f"“{node.value!r}” is not possible in an expression")
+        name = f"literal:{len(self.constants)}"
+        is_text = isinstance(node.value, str)
+        self.constants[name] = node.value if is_text else Decimal(str(node.value))
+        return f"constants[{name!r}]"
+
+    def _name(self, node: ast.Name) -> str:
+        return field_source(self.record_type, node.id)
+
+    def _attribute(self, node: ast.Attribute) -> str:
+        return field_source(self.record_type, ast.unparse(node))
+
+    def _call(self, node: ast.Call) -> str:
+        if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS or node.keywords:
+            raise ValueError(f"there is no function “{ast.unparse(node.func)[:40]}”")
+        return self._apply(node.func.id, *node.args)
+
+    def _binop(self, node: ast.BinOp) -> str:
+        return self._apply(_operator(_ARITHMETIC, node.op), node.left, node.right)
+
+    def _compare(self, node: ast.Compare) -> str:
+        if len(node.ops) != 1:
+            raise ValueError("compare two things at a time")
+        return self._apply(_operator(_COMPARISONS, node.ops[0]), node.left, node.comparators[0])
+
+    def _boolop(self, node: ast.BoolOp) -> str:
+        word = "and" if isinstance(node.op, ast.And) else "or"
+        return "(" + f" {word} ".join(self.write(value) for value in node.values) + ")"
+
+    def _ifexp(self, node: ast.IfExp) -> str:
+        return f"({self.write(node.body)} if {self.write(node.test)} else {self.write(node.orelse)})"
+
+    def _apply(self, name: str, *nodes: ast.expr) -> str:
+        return f"constants['__functions__'][{name!r}]({', '.join(self.write(node) for node in nodes)})"
+
+
+def _operator(known: dict[type[ast.AST], str], operator: ast.AST) -> str:
+    try:
+        return known[type(operator)]
+    except KeyError:
+        raise ValueError("this operator is not possible in an expression") from None
+
+
+def number(value: Any) -> Decimal:
+    """Arithmetic is on amounts only; text in a sum is nothing."""
+    return value if isinstance(value, Decimal) else Decimal(0)
+
+
+def divided(left: Any, right: Any) -> Decimal:
+    """Division by nothing is nothing, so that one odd record does not stop a mapping."""
+    return number(left) / number(right) if number(right) else Decimal(0)
+
+
+def is_equal(left: Any, right: Any) -> bool:
+    return bool(left == right) or as_text(left) == as_text(right)
+
+
+FUNCTIONS: dict[str, Any] = {
+    **{name: STEPS[name] for name in ("upper", "lower", "trim", "first", "replace", "add_days")},
+    "concat": lambda *parts: "".join(as_text(part) for part in parts),
+    "if_": lambda condition, yes, no: yes if condition else no,
+    "is_set": lambda value: as_text(value) != "",
+    "round": lambda value, places=Decimal(0): round(number(value), int(places)),
+    "contains": lambda text, part: as_text(part).lower() in as_text(text).lower(),
+    "sum": lambda left, right: number(left) + number(right),
+    "difference": lambda left, right: number(left) - number(right),
+    "product": lambda left, right: number(left) * number(right),
+    "quotient": divided,
+    "is_equal": is_equal,
+    "is_different": lambda left, right: not is_equal(left, right),
+    "is_less": lambda left, right: number(left) < number(right),
+    "is_more": lambda left, right: number(left) > number(right),
+    "is_at_most": lambda left, right: number(left) <= number(right),
+    "is_at_least": lambda left, right: number(left) >= number(right),
+}
+_ARITHMETIC: dict[type[ast.AST], str] = {
+    ast.Add: "sum",
+    ast.Sub: "difference",
+    ast.Mult: "product",
+    ast.Div: "quotient",
+}
+_COMPARISONS: dict[type[ast.AST], str] = {
+    ast.Eq: "is_equal",
+    ast.NotEq: "is_different",
+    ast.Lt: "is_less",
+    ast.Gt: "is_more",
+    ast.LtE: "is_at_most",
+    ast.GtE: "is_at_least",
+}

@@ -1,0 +1,92 @@
+"""What a flow's mapping makes of one source record: documents to write, or the reason why none is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from connectors.sdk.records import Customer, LedgerAccount, Record, TaxRate
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedDocument:
+    """One document for the target. `purpose` is unique within the record (invoice, payment:<id>, credit_note, repayment,
+    transfer, fees, customer ...); `needs` names the purpose that must be in the ledger first.
+
+    For `update`, `external_id` is the object to overwrite; for `link` it is the object that is already there and stays as it is.
+    """
+
+    purpose: str
+    document: Record
+    needs: str = ""
+    action: Literal["create", "update", "link"] = "create"
+    external_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What a mapping may rely on in the target: its accounts and tax rates by code, its closing date, its currency, and the
+    contacts we already know (source customer id -> contact id, and contacts by id for field-by-field decisions)."""
+
+    base_currency: str
+    closed_until: dt.date | None = None
+    ledger_accounts: Mapping[str, LedgerAccount] = field(default_factory=dict)
+    tax_rates: Mapping[str, TaxRate] = field(default_factory=dict)
+    contacts: Mapping[str, str] = field(default_factory=dict)
+    contact_bodies: Mapping[str, Customer] = field(default_factory=dict)
+    repays_on_credit_note: bool = False  # the repayment is part of the credit note itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """Everything outside the record that its plan may depend on; the same record and circumstances give the same plan."""
+
+    time_zone: ZoneInfo
+    ledger: Ledger
+    start_date: dt.date
+    source_name: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    is_source_of_truth: bool = True  # for the record's data type
+    rule: str = "owner"  # owner | newest | ask, for records both sides may change
+    field_winners: Mapping[str, str] = field(default_factory=dict)  # field -> source | target, where it differs
+
+
+class NotPlanned(Exception):
+    """No document is made of this record. Carries what a bookkeeper is told, whose move it is and the next step."""
+
+    state: Literal["held", "excluded"] = "held"
+
+    def __init__(self, code: str, reason: str, *, owner: str = "", next_step: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.owner = owner
+        self.next_step = next_step
+
+
+class Held(NotPlanned):
+    """A person has to decide or to complete something first."""
+
+    state = "held"
+
+
+class Excluded(NotPlanned):
+    """By the rules agreed for this flow the record does not belong in the ledger."""
+
+    state = "excluded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """The figures of a source record that the proof adds up: its day in the tenant's zone, its signed total, its currency."""
+
+    occurred_on: dt.date
+    amount: Decimal
+    currency: str
+
+
+Planner = Callable[[Record, Circumstances], list[PlannedDocument]]

@@ -1,0 +1,95 @@
+"""What a mapping needs to know about the target, and what its form may offer."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+from django.db import connection as database
+
+from connectors.registry import connector
+from connectors.sdk.records import Company, Customer, LedgerAccount, Record, TaxRate
+from connectors.sdk.streams import WritableStream
+from marketplace.installations.models import Connection
+from marketplace.mapping.models import Flow, SourceOfTruth
+from marketplace.mapping.plan import Circumstances, Ledger
+from marketplace.mapping.templates import template
+from tenants.models import Tenant
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def circumstances_of(flow: Flow, owner: Tenant) -> Circumstances:
+    """Everything a plan depends on besides the record, read in a handful of statements."""
+    source_type = template(flow.template).source_type
+    truth = SourceOfTruth.objects.filter(pk=source_type).first()
+    return Circumstances(
+        time_zone=ZoneInfo(owner.time_zone),
+        ledger=ledger_of(flow, owner),
+        start_date=flow.start_date,
+        source_name=connector(flow.source.connector).manifest.name,
+        settings=flow.settings,
+        is_source_of_truth=truth is None or truth.owner_id == flow.source_id,
+        rule=truth.rule if truth else SourceOfTruth.Rule.OWNER,
+        field_winners=_winners(truth, flow) if truth else {},
+    )
+
+
+def _winners(truth: SourceOfTruth, flow: Flow) -> dict[str, str]:
+    sides = {str(flow.source_id): "source", str(flow.target_id): "target"}
+    return {field: sides[owner] for field, owner in truth.field_owners.items() if owner in sides}
+
+
+def ledger_of(flow: Flow, owner: Tenant) -> Ledger:
+    """The target as last read; contacts only for flows that need them."""
+    company = next(iter(standard_records(flow.target, Company)), None)
+    has_contacts = template(flow.template).main_type == "customer"
+    return Ledger(
+        base_currency=(company.base_currency if company else "") or flow.target.base_currency or owner.base_currency,
+        closed_until=company.books_closed_until if company else None,
+        ledger_accounts={found.code: found for found in standard_records(flow.target, LedgerAccount)},
+        tax_rates={found.code: found for found in standard_records(flow.target, TaxRate)},
+        contacts=_contact_links(flow),
+        contact_bodies={found.id: found for found in standard_records(flow.target, Customer)} if has_contacts else {},
+        repays_on_credit_note=any(
+            stream.settles_on_document
+            for stream in connector(flow.target.connector).streams
+            if isinstance(stream, WritableStream) and stream.data_type == "credit_note"
+        ),
+    )
+
+
+def standard_records(connection: Connection, kind: type[Kind]) -> list[Kind]:
+    """All current records of one type of a connection, decoded."""
+    with database.cursor() as cursor:
+        cursor.execute(_BODIES, [connection.pk, kind.data_type])
+        decoder = msgspec.json.Decoder(kind)
+        return [decoder.decode(body) for (body,) in cursor.fetchall()]
+
+
+def _contact_links(flow: Flow) -> dict[str, str]:
+    """Which contact each customer of the source is, by what was posted or linked before, in either direction."""
+    with database.cursor() as cursor:
+        cursor.execute(_LINKS, [flow.source_id, flow.target_id, flow.target_id, flow.source_id])
+        return dict(cursor.fetchall())
+
+
+_BODIES = """
+    SELECT body::text FROM sync_record
+    WHERE connection_id = %s AND data_type = %s AND NOT is_deleted ORDER BY external_id
+"""
+# The postings' own tables are read by name: this slice lies below the one that owns them.
+_LINKS = """
+    SELECT record.external_id, posting.external_id
+    FROM posting_posting posting JOIN sync_record record ON record.id = posting.record_id
+    JOIN mapping_flow flow ON flow.id = posting.flow_id
+    WHERE posting.data_type = 'customer' AND posting.state IN ('posted', 'linked') AND posting.external_id <> ''
+        AND flow.source_id = %s AND flow.target_id = %s
+    UNION
+    SELECT posting.external_id, record.external_id
+    FROM posting_posting posting JOIN sync_record record ON record.id = posting.record_id
+    JOIN mapping_flow flow ON flow.id = posting.flow_id
+    WHERE posting.data_type = 'customer' AND posting.state IN ('posted', 'linked') AND posting.external_id <> ''
+        AND flow.source_id = %s AND flow.target_id = %s
+"""

@@ -1,0 +1,62 @@
+"""Transforms a form offers between a source field and its target."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+LONGEST_TEXT = 4000
+
+
+def as_text(value: Any) -> str:
+    """How any value reads in a text field; nothing reads as empty."""
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ", ".join(as_text(part) for part in value)[:LONGEST_TEXT]
+    if isinstance(value, Decimal):
+        return format(value.normalize() if value == value.to_integral() else value, "f")
+    if isinstance(value, dt.datetime):
+        return value.date().isoformat()
+    return str(value)[:LONGEST_TEXT]
+
+
+def as_date(value: Any, zone: ZoneInfo) -> dt.date | None:
+    """The calendar day of a value: of an instant, in the tenant's zone."""
+    if isinstance(value, dt.datetime):
+        return value.astimezone(zone).date()
+    if isinstance(value, dt.date):
+        return value
+    return dt.date.fromisoformat(value) if isinstance(value, str) and value else None
+
+
+def add_days(value: Any, days: str) -> Any:
+    """Days later; for due dates."""
+    return value + dt.timedelta(days=int(days)) if isinstance(value, dt.date) else value
+
+
+STEPS: dict[str, Callable[..., Any]] = {
+    "prefix": lambda value, text: f"{text}{as_text(value)}" if as_text(value) else "",
+    "suffix": lambda value, text: f"{as_text(value)}{text}" if as_text(value) else "",
+    "upper": lambda value: as_text(value).upper(),
+    "lower": lambda value: as_text(value).lower(),
+    "trim": lambda value: as_text(value).strip(" #"),
+    "first": lambda value, count: as_text(value)[: int(count)],
+    "replace": lambda value, old, new: as_text(value).replace(old, new),
+    "add_days": add_days,
+}
+
+#: What the form calls each transform, and what it needs.
+STEP_LABELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "prefix": ("Put in front", ("Text",)),
+    "suffix": ("Put behind", ("Text",)),
+    "upper": ("In capitals", ()),
+    "lower": ("In small letters", ()),
+    "trim": ("Without spaces and # around it", ()),
+    "first": ("Only the first characters", ("How many",)),
+    "replace": ("Replace", ("This", "By this")),
+    "add_days": ("Days later", ("Days",)),
+}

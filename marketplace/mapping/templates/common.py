@@ -1,0 +1,150 @@
+"""What sales, refunds and deals share: lines with ledger accounts and taxes, totals that must add up, closed periods."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from connectors.sdk.records import DocumentLine, Party, SaleLine, Tax
+from marketplace.mapping.plan import Circumstances, Held
+
+if TYPE_CHECKING:
+    from marketplace.mapping.compiling import Mapped
+
+#: A difference up to this is rounding and gets a line of its own; above it a person has to look.
+ROUNDING_CAP = Decimal("0.05")
+NO_TAX = "No tax"
+TaxMode = Literal["inclusive", "exclusive", "none"]
+
+
+def tax_label(taxes: Sequence[Tax]) -> str:
+    """How a line's taxes are named in the value map: "VAT 20%", "State 6% + City 2.5%", or "No tax"."""
+    named = [f"{tax.name} {(tax.rate * 100).normalize():f}%" for tax in taxes if tax.amount or tax.rate]
+    return " + ".join(named) or NO_TAX
+
+
+def document_lines(
+    lines: Sequence[SaleLine], mapped: Mapped, values: Mapping[str, Any]
+) -> tuple[DocumentLine, ...]:
+    """The sale's lines with the ledger account of their kind and the tax code of their taxes."""
+    taxes = mapped.maps["tax_rates"]
+    return tuple(
+        DocumentLine(
+            description=_described(line),
+            quantity=line.quantity,
+            amount=line.amount,
+            ledger_account=ledger_account_of(line.kind, values),
+            tax_rate=taxes[tax_label(line.taxes)],
+            tax_amount=line.tax_amount,
+            sku=line.sku,
+        )
+        for line in lines
+    )
+
+
+def _described(line: SaleLine) -> str:
+    if line.discount_amount:
+        return f"{line.description} (discount {line.discount_amount:.2f})"
+    return line.description or line.kind.replace("_", " ").capitalize()
+
+
+def ledger_account_of(kind: str, values: Mapping[str, Any]) -> str:
+    """The account a kind of line is booked on; kinds without one of their own go where sales go."""
+    name = {
+        "shipping": "shipping_ledger_account",
+        "gift_card": "gift_card_ledger_account",
+        "rounding": "rounding_ledger_account",
+        "tip": "tip_ledger_account",
+    }.get(kind, "sales_ledger_account")
+    return str(values.get(name) or values["sales_ledger_account"])
+
+
+def tax_mode_of(taxes_included: bool, lines: Sequence[DocumentLine]) -> TaxMode:
+    if not any(line.tax_amount for line in lines):
+        return "none" if not any(line.tax_rate for line in lines) else ("inclusive" if taxes_included else "exclusive")
+    return "inclusive" if taxes_included else "exclusive"
+
+
+def with_rounding(
+    lines: tuple[DocumentLine, ...],
+    *,
+    total: Decimal,
+    taxes_included: bool,
+    values: Mapping[str, Any],
+    mapped: Mapped,
+    currency: str,
+    what: str,
+) -> tuple[DocumentLine, ...]:
+    """The lines must add up to the source's total. Cents of rounding become a line; more is held."""
+    found = sum((line.amount for line in lines), Decimal(0))
+    if not taxes_included:
+        found += sum((line.tax_amount for line in lines), Decimal(0))
+    difference = total - found
+    if difference == 0:
+        return lines
+    account = str(values.get("rounding_ledger_account") or "")
+    if abs(difference) > ROUNDING_CAP or not account:
+        raise Held(
+            "does_not_add_up",
+            f"The lines of {what} add up to {currency} {found:.2f}, but its total is {currency} {total:.2f}: "
+            f"{currency} {difference:.2f} is unexplained.",
+            owner="bookkeeper",
+            next_step="Look at the source record; if it is right, choose a rounding account or correct it at the source.",
+        )
+    rounding = DocumentLine(
+        description="Rounding",
+        amount=difference,
+        ledger_account=account,
+        tax_rate=mapped.maps["tax_rates"].pairs.get(NO_TAX, ""),
+    )
+    return (*lines, rounding)
+
+
+def check_ledger_accounts(codes: Sequence[str], circumstances: Circumstances) -> None:
+    """A mapped account that was archived or deleted since holds what uses it, and only that."""
+    known = circumstances.ledger.ledger_accounts
+    if not known:
+        return
+    for code in codes:
+        found = known.get(code)
+        if code and (found is None or found.is_archived):
+            name = f"{code} {found.name}" if found else code
+            raise Held(
+                "archived_account",
+                f"The ledger account {name} is no longer active in the ledger.",
+                owner="bookkeeper",
+                next_step="Choose another ledger account in the field mapping, then post it again.",
+            )
+
+
+def open_date(date: dt.date, circumstances: Circumstances, what: str) -> tuple[dt.date, str]:
+    """The date to post under, and a note when it had to move: nothing is dated in closed books."""
+    closed = circumstances.ledger.closed_until
+    if closed is None or date > closed:
+        return date, ""
+    if circumstances.settings.get("closed_period") == "next_open":
+        first = closed + dt.timedelta(days=1)
+        return first, f"{what} of {date:%-d %B %Y}, posted in the first open period."
+    raise Held(
+        "closed_period",
+        f"{what} is dated {date:%-d %B %Y}, but the books are closed up to {closed:%-d %B %Y}.",
+        owner="bookkeeper",
+        next_step="Decide on the flow's page what happens to entries in a closed period. The books stay closed.",
+    )
+
+
+def party_of(source: Party, values: Mapping[str, Any], circumstances: Circumstances) -> Party:
+    """The contact on the document: one fixed name for all, or the buyer, with the ledger's own id when it is known."""
+    fixed = str(values.get("contact") or "")
+    if fixed:
+        return Party(name=fixed)
+    name = source.name or source.email or f"{circumstances.source_name} customer"
+    return Party(
+        id=circumstances.ledger.contacts.get(source.id, ""), name=name, email=source.email, country=source.country
+    )
+
+
+def joined_memo(*parts: str) -> str:
+    return " ".join(part for part in parts if part)

@@ -1,0 +1,351 @@
+"""From records to postings: every record of a flow's source ends with exactly one outcome.
+
+A record needs planning when it has no outcome, when it changed since, or when somebody asked for it again. That is a comparison of
+digests, not a position in a log, so nothing can be skipped. Work on one flow is exclusive (its lease), and each batch of
+records with its postings and outcomes is one transaction.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db import connection as database
+
+from connectors.sdk.records import Record as StandardRecord
+from connectors.sdk.records import decode, encode
+from marketplace.core.bulk import copy_rows, new_ids
+from marketplace.core.clock import now
+from marketplace.mapping.compiling import planner_for
+from marketplace.mapping.models import Flow, Stage
+from marketplace.mapping.plan import Circumstances, Excluded, Held, NotPlanned, PlannedDocument, Planner
+from marketplace.mapping.queries import circumstances_of
+from marketplace.mapping.scope import is_in_scope
+from marketplace.mapping.templates import template
+from marketplace.posting.keys import mark_of, posting_key
+from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.sync.columns import columns_of
+from tenants.models import Tenant
+
+BATCH = 500
+PLANNING_STAGES = (Stage.PILOT, Stage.PARALLEL, Stage.LIVE)
+IN_LEDGER = (Posting.State.POSTED, Posting.State.LINKED)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A record that needs planning, as selected."""
+
+    id: int
+    external_id: str
+    digest: str
+    body: str
+    is_deleted: bool
+    occurred_on: dt.date | None
+    amount: Any
+    currency: str
+
+
+@dataclass
+class Planned:
+    """What one transaction writes."""
+
+    postings: list[tuple[Any, ...]] = field(default_factory=list)
+    outcomes: list[tuple[Any, ...]] = field(default_factory=list)
+    withdrawn: list[int] = field(default_factory=list)
+    redirected: dict[int, int] = field(default_factory=dict)  # posting -> the newer posting it waits for
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What stays the same for all records of one pass over a flow."""
+
+    owner: Tenant
+    flow: Flow
+    planner: Planner
+    circumstances: Circumstances
+    at: dt.datetime
+
+
+def plan_flow(*, owner: Tenant, flow: Flow) -> int:
+    """Plan the next batch of records; inside the tenant's transaction. Returns how many were planned, 0 when none is left."""
+    if flow.is_paused or flow.stage not in PLANNING_STAGES or flow.mapping is None:
+        return 0
+    sources = _sources(flow)
+    if not sources:
+        return 0
+    planning = Planning(owner, flow, planner_for(flow.mapping), circumstances_of(flow, owner), now())
+    existing = _existing(flow, [source.id for source in sources])
+    planned = Planned()
+    ids = iter(new_ids(Posting, len(sources) * 4))
+    for source in sources:
+        plan_record(planning, source, existing.get(source.id, []), planned, ids)
+    _write(planned)
+    return len(sources)
+
+
+def plan_record(
+    planning: Planning, source: Source, existing: list[Posting], planned: Planned, ids: Any
+) -> None:
+    """Add what becomes of one record to `planned`."""
+    record = decode(template(planning.flow.template).source_type, source.body)
+    try:
+        documents = _documents(planning, source, record, existing)
+        _add_postings(planning, source, documents, existing, planned, ids)
+    except NotPlanned as refusal:
+        planned.withdrawn += [posting.id for posting in existing if posting.state not in IN_LEDGER]
+        planned.outcomes.append(_outcome(planning, source, refusal.state, refusal))
+
+
+def _documents(
+    planning: Planning, source: Source, record: StandardRecord, existing: list[Posting]
+) -> list[PlannedDocument]:
+    is_in_ledger = any(posting.state in IN_LEDGER for posting in existing)
+    if source.is_deleted:
+        if is_in_ledger:
+            raise _changed_after_posting("It was deleted at the source after it had been posted.")
+        raise Excluded("deleted", "It was deleted at the source before it was posted.")
+    if source.occurred_on and source.occurred_on < planning.flow.start_date:
+        raise Excluded("before_start", f"It is dated before this flow's start on {planning.flow.start_date:%-d %B %Y}.")
+    if planning.flow.stage == Stage.PILOT and not is_in_scope(planning.flow.scope, record):
+        raise Excluded("outside_pilot", "It is outside the pilot's scope.")
+    try:
+        return planning.planner(record, planning.circumstances)
+    except Excluded:
+        if is_in_ledger:
+            raise _changed_after_posting("It was cancelled at the source after it had been posted.") from None
+        raise
+
+
+def _changed_after_posting(reason: str) -> Held:
+    return Held(
+        "changed_after_posting",
+        reason,
+        owner=RecordOutcome.Owner.BOOKKEEPER,
+        next_step="Compare the source with the ledger entry; correct the entry in the ledger or accept it as it is.",
+    )
+
+
+def _add_postings(
+    planning: Planning,
+    source: Source,
+    documents: list[PlannedDocument],
+    existing: list[Posting],
+    planned: Planned,
+    ids: Any,
+) -> None:
+    """Compare what should be with what is. Documents in the ledger stay; a difference there is for a person to judge."""
+    latest = _latest_by_purpose(existing)
+    refs: dict[str, int] = {}
+    has_new, rows = False, []
+    for document in documents:
+        digest = _digest(document.document)
+        known = latest.get(document.purpose)
+        if known is not None and known.digest == digest:
+            if known.state in IN_LEDGER or known.state == _state(planning, document):
+                refs[document.purpose] = known.id
+                if document.needs and known.depends_on_id != refs.get(document.needs):
+                    planned.redirected[known.id] = refs[document.needs]
+                has_new |= known.state not in (*IN_LEDGER, Posting.State.SHADOW)
+                continue
+        if known is not None and known.state in IN_LEDGER and document.action == "create":
+            raise _changed_after_posting(_what_changed(known, document))
+        if known is not None and known.state not in IN_LEDGER:
+            planned.withdrawn.append(known.id)
+        refs[document.purpose] = next(ids)
+        version = (known.version if known else 0) + 1
+        rows.append(_posting(planning, source, document, refs, version, digest))
+        has_new |= document.action != "link"
+    wanted = {document.purpose for document in documents}
+    planned.withdrawn += [
+        posting.id
+        for purpose, posting in latest.items()
+        if purpose not in wanted and posting.state not in IN_LEDGER
+    ]
+    planned.postings += rows
+    state = RecordOutcome.State.PENDING if has_new else RecordOutcome.State.POSTED
+    if planning.flow.stage == Stage.PARALLEL and has_new:
+        state = RecordOutcome.State.SHADOW
+    planned.outcomes.append(_outcome(planning, source, state, None))
+
+
+def _latest_by_purpose(existing: list[Posting]) -> dict[str, Posting]:
+    return {posting.purpose: posting for posting in sorted(existing, key=lambda posting: posting.version)}
+
+
+def _state(planning: Planning, document: PlannedDocument) -> str:
+    """A link needs no writing; parallel writes nothing; in a pilot with drafts only the documents that may be drafts are written."""
+    if document.action == "link":
+        return Posting.State.LINKED
+    if planning.flow.stage == Stage.PARALLEL:
+        return Posting.State.SHADOW
+    if writes_drafts(planning.flow) and document.document.data_type not in ("invoice", "credit_note", "customer"):
+        return Posting.State.SHADOW
+    return Posting.State.PLANNED
+
+
+def writes_drafts(flow: Flow) -> bool:
+    """In the pilot, documents are drafts where the ledger has drafts and the tenant did not choose otherwise."""
+    from connectors.registry import connector  # noqa: PLC0415 -- the registry imports every connector
+
+    return (
+        flow.stage == Stage.PILOT
+        and flow.settings.get("pilot_documents", "drafts") == "drafts"
+        and connector(flow.target.connector).manifest.has_drafts
+    )
+
+
+def _what_changed(known: Posting, document: PlannedDocument) -> str:
+    now_total = columns_of(document.document, _UTC).amount
+    if now_total is not None and now_total != known.amount:
+        return (
+            f"It changed at the source after it had been posted: {known.currency} {known.amount:.2f} is in the ledger, "
+            f"{known.currency} {now_total:.2f} would be right now."
+        )
+    return "It changed at the source after it had been posted: the amount is the same, other details differ."
+
+
+def _digest(document: StandardRecord) -> str:
+    return hashlib.blake2b(encode(document), digest_size=16).hexdigest()
+
+
+def _posting(
+    planning: Planning,
+    source: Source,
+    planned: PlannedDocument,
+    refs: dict[str, int],
+    version: int,
+    digest: str,
+) -> tuple[Any, ...]:
+    flow, document = planning.flow, planned.document
+    key = posting_key(
+        tenant_id=planning.owner.pk,
+        flow_id=flow.pk,
+        external_id=source.external_id,
+        purpose=planned.purpose,
+        version=version,
+    )
+    columns = columns_of(document, _UTC)
+    reference = f"{columns.reference} {mark_of(key)}".strip()
+    return (
+        refs[planned.purpose],
+        key,
+        flow.pk,
+        source.id,
+        flow.mapping_id,
+        planned.purpose,
+        version,
+        planned.action,
+        document.data_type,
+        encode(document).decode(),
+        digest,
+        _state(planning, planned),
+        refs.get(planned.needs),
+        planned.external_id,
+        columns.number,
+        reference,
+        columns.occurred_on or source.occurred_on or planning.at.date(),
+        columns.amount if columns.amount is not None else 0,
+        columns.tax_amount or 0,
+        columns.currency,
+        columns.party,
+        columns.ledger_account,
+        planning.at,
+        "",
+        "",
+        "",
+        "",
+        0,
+    )
+
+
+def _outcome(planning: Planning, source: Source, state: str, refusal: NotPlanned | None) -> tuple[Any, ...]:
+    return (
+        planning.flow.pk,
+        source.id,
+        source.digest,
+        planning.flow.mapping_id,
+        planning.flow.stage,
+        state,
+        refusal.code if refusal else "",
+        refusal.reason if refusal else "",
+        refusal.owner if refusal else "",
+        refusal.next_step if refusal else "",
+        source.occurred_on or planning.at.date(),
+        source.amount if source.amount is not None else 0,
+        source.currency,
+        planning.at,
+    )
+
+
+def _sources(flow: Flow) -> list[Source]:
+    with database.cursor() as cursor:
+        cursor.execute(_SOURCES, [flow.pk, flow.source_id, template(flow.template).source_type, BATCH])
+        return [Source(*row) for row in cursor.fetchall()]
+
+
+def _existing(flow: Flow, record_ids: list[int]) -> dict[int, list[Posting]]:
+    """Locked, so that the writer cannot send what is being replaced here."""
+    found: dict[int, list[Posting]] = {}
+    postings = Posting.objects.select_for_update().filter(flow=flow, record_id__in=record_ids)
+    for posting in postings:
+        found.setdefault(posting.record_id, []).append(posting)
+    return found
+
+
+def _write(planned: Planned) -> None:
+    if planned.withdrawn:
+        Posting.objects.filter(pk__in=planned.withdrawn).update(state=Posting.State.WITHDRAWN)
+    if planned.postings:
+        copy_rows(Posting, _POSTING_COLUMNS, planned.postings)
+    for posting_id, newer in planned.redirected.items():
+        Posting.objects.filter(pk=posting_id).update(depends_on=newer)
+    with database.cursor() as cursor:
+        cursor.execute(_STAGE_OUTCOMES)
+        with cursor.copy("COPY decided FROM STDIN") as copy:
+            for row in planned.outcomes:
+                copy.write_row(row)
+        cursor.execute(_DECIDE)
+        cursor.execute("DROP TABLE decided")
+
+
+def replay(*, flow_id: uuid.UUID, states: tuple[str, ...]) -> int:
+    """Ask for all outcomes in these states to be planned again, as mapped now. Returns how many."""
+    return RecordOutcome.objects.filter(flow_id=flow_id, state__in=states).update(is_replay_asked=True)
+
+
+_UTC = ZoneInfo("UTC")
+_POSTING_COLUMNS = (
+    "id", "key", "flow_id", "record_id", "mapping_id", "purpose", "version", "action", "data_type", "document", "digest", "state",
+    "depends_on_id", "external_id", "number", "reference", "occurred_on", "amount", "tax_amount", "currency", "party",
+    "ledger_account", "created_at", "external_number", "external_version", "url", "problem", "attempts",
+)  # fmt: skip
+_SOURCES = """
+    SELECT record.id, record.external_id, record.digest, record.body::text, record.is_deleted, record.occurred_on,
+        record.amount, record.currency
+    FROM sync_record record
+    LEFT JOIN posting_recordoutcome outcome ON outcome.flow_id = %s AND outcome.record_id = record.id
+    WHERE record.connection_id = %s AND record.data_type = %s
+        AND (outcome.id IS NULL OR outcome.digest <> record.digest OR outcome.is_replay_asked)
+        AND NOT EXISTS (SELECT FROM posting_posting flying WHERE flying.flow_id = outcome.flow_id
+            AND flying.record_id = record.id AND flying.state IN ('sending', 'uncertain'))
+    ORDER BY record.id LIMIT %s
+"""
+_STAGE_OUTCOMES = """
+    CREATE TEMP TABLE decided (flow_id uuid, record_id bigint, digest text, mapping_id bigint, stage text, state text,
+        reason_code text, reason text, owner text, next_step text, occurred_on date, amount numeric, currency text,
+        updated_at timestamptz) ON COMMIT DROP
+"""
+_DECIDE = """
+    INSERT INTO posting_recordoutcome (flow_id, record_id, digest, mapping_id, stage, state, reason_code, reason, owner,
+        next_step, occurred_on, amount, currency, updated_at, is_replay_asked, decision)
+    SELECT *, false, '' FROM decided
+    ON CONFLICT (flow_id, record_id) DO UPDATE SET digest = excluded.digest, mapping_id = excluded.mapping_id,
+        stage = excluded.stage, state = excluded.state, reason_code = excluded.reason_code, reason = excluded.reason,
+        owner = excluded.owner, next_step = excluded.next_step, occurred_on = excluded.occurred_on,
+        amount = excluded.amount, currency = excluded.currency, updated_at = excluded.updated_at, is_replay_asked = false
+"""

@@ -1,0 +1,116 @@
+"""What the ledger answered, written down: on the posting, and on the record's outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db import connection as database
+
+from connectors.sdk.errors import RecordRejected
+from connectors.sdk.streams import Written
+from marketplace.core.clock import now
+from marketplace.posting.models import Posting, RecordOutcome
+
+#: What a refusal means for the person who sees it: whose move it is, and the next step.
+NEXT_STEPS: dict[str, tuple[str, str, str]] = {
+    "closed_period": (
+        RecordOutcome.State.HELD,
+        RecordOutcome.Owner.BOOKKEEPER,
+        "Decide on the flow's page what happens to entries dated in a closed period, then post it again.",
+    ),
+    "archived_account": (
+        RecordOutcome.State.HELD,
+        RecordOutcome.Owner.BOOKKEEPER,
+        "Choose another ledger account in the field mapping, then post it again.",
+    ),
+    "missing_reference": (
+        RecordOutcome.State.HELD,
+        RecordOutcome.Owner.BOOKKEEPER,
+        "Correct the field mapping so that it names something the ledger has, then post it again.",
+    ),
+    "amount": (
+        RecordOutcome.State.HELD,
+        RecordOutcome.Owner.BOOKKEEPER,
+        "Compare the amounts with the source; correct the mapping of taxes or discounts, then post it again.",
+    ),
+    "duplicate": (
+        RecordOutcome.State.HELD,
+        RecordOutcome.Owner.BOOKKEEPER,
+        "The ledger already has an entry with this number. Link to it or change the number in the field mapping.",
+    ),
+}
+OTHERWISE = (
+    RecordOutcome.State.FAILED,
+    RecordOutcome.Owner.BOOKKEEPER,
+    "Read what the ledger said, correct it there or in the field mapping, then post it again.",
+)
+
+
+def settle_written(written: Mapping[int, Written]) -> None:
+    """The ledger holds these documents now; a total that differs from ours is held for a person, never ignored."""
+    if not written:
+        return
+    rows = [
+        (pk, w.external_id, w.number[:120], w.version[:80], w.url[:500], w.total if w.total is not None else None)
+        for pk, w in written.items()
+    ]
+    with database.cursor() as cursor:
+        cursor.execute(_WRITTEN, [now(), *map(list, zip(*rows, strict=True))])
+    refresh_outcomes(written)
+
+
+def settle_failures(refused: Mapping[int, RecordRejected]) -> None:
+    """The ledger refused these documents; the others of their batch are unharmed."""
+    for pk, error in refused.items():
+        Posting.objects.filter(pk=pk).update(state=Posting.State.FAILED, problem=error.user_message)
+        posting = Posting.objects.get(pk=pk)
+        state, owner, next_step = NEXT_STEPS.get(error.code, OTHERWISE)
+        RecordOutcome.objects.filter(flow_id=posting.flow_id, record_id=posting.record_id).update(
+            state=state,
+            reason_code=error.code,
+            reason=error.user_message,
+            owner=owner,
+            next_step=next_step,
+            updated_at=now(),
+        )
+
+
+def refresh_outcomes(posting_ids: Mapping[int, object]) -> None:
+    """A record is posted once everything planned for it is in the ledger with the right total."""
+    with database.cursor() as cursor:
+        cursor.execute(_REFRESH, [list(posting_ids), now()])
+
+
+_WRITTEN = """
+    UPDATE posting_posting AS posting
+    SET state = 'posted', posted_at = %s, external_id = told.external_id, external_number = told.number,
+        external_version = told.version, url = told.url, next_attempt_at = NULL,
+        problem = CASE WHEN abs(told.total - posting.amount) > 0.005
+            THEN 'The ledger made it ' || round(told.total, 2) || ', we sent ' || round(posting.amount, 2) || '.' ELSE '' END
+    FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::numeric[])
+        AS told (id, external_id, number, version, url, total)
+    WHERE posting.id = told.id
+"""
+_REFRESH = """
+    WITH touched AS (
+        SELECT DISTINCT flow_id, record_id FROM posting_posting WHERE id = ANY(%s)
+    ), standing AS (
+        SELECT posting.flow_id, posting.record_id,
+            bool_or(posting.state IN ('planned', 'sending', 'uncertain')) AS is_waiting,
+            bool_or(posting.state = 'failed') AS has_failed,
+            string_agg(DISTINCT NULLIF(posting.problem, ''), ' ') FILTER (WHERE posting.state = 'posted') AS differs
+        FROM posting_posting posting JOIN touched USING (flow_id, record_id)
+        WHERE posting.state NOT IN ('withdrawn', 'reversed')
+        GROUP BY posting.flow_id, posting.record_id
+    )
+    UPDATE posting_recordoutcome AS outcome
+    SET updated_at = %s,
+        state = CASE WHEN standing.is_waiting THEN 'pending' WHEN standing.differs IS NOT NULL THEN 'held' ELSE 'posted' END,
+        reason_code = CASE WHEN standing.differs IS NOT NULL THEN 'total_differs' ELSE '' END,
+        reason = COALESCE(standing.differs, ''),
+        owner = CASE WHEN standing.differs IS NOT NULL THEN 'bookkeeper' ELSE '' END,
+        next_step = CASE WHEN standing.differs IS NOT NULL
+            THEN 'Compare the entry with the source; correct it in the ledger or accept the difference.' ELSE '' END
+    FROM standing
+    WHERE outcome.flow_id = standing.flow_id AND outcome.record_id = standing.record_id AND NOT standing.has_failed
+"""

@@ -1,0 +1,34 @@
+"""The work the queue asks of this slice."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import uuid
+
+from marketplace.core.work import handles, request_work
+from marketplace.mapping.models import Flow
+from marketplace.posting.planning import plan_flow
+from marketplace.posting.writing import write_postings
+from tenants.context import tenant
+
+SLICE_SECONDS = 15.0
+
+
+@handles("plan")
+def plan(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
+    """Plan what one flow's source has that is new; `key` is the flow. Writing is asked for in the same transaction."""
+    until = time.monotonic() + SLICE_SECONDS
+    while time.monotonic() < until:
+        with tenant(tenant_id) as owner:
+            flow = Flow.objects.select_related("source", "target", "mapping").get(pk=key)
+            if not plan_flow(owner=owner, flow=flow):
+                return None
+            request_work(tenant_id=tenant_id, kind="post", key=str(flow.target_id))
+    return dt.timedelta(0)
+
+
+@handles("post")
+def post(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
+    """Write what is planned for one ledger; `key` is the connection."""
+    return write_postings(tenant_id=tenant_id, connection_id=uuid.UUID(key))

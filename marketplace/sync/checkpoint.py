@@ -1,0 +1,161 @@
+"""The checkpoint: a page of records, their changes and the cursor, in one transaction and a handful of statements."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db import connection as database
+
+from connectors.sdk.client import dump_json
+from connectors.sdk.records import encode
+from connectors.sdk.streams import RejectedRow, SourceRecord
+from marketplace.sync.columns import columns_of
+from marketplace.sync.signals import records_changed
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a page changed. `data_types` are those with at least one change."""
+
+    changed: int
+    data_types: frozenset[str]
+
+
+def accept_page(
+    *,
+    connection_id: uuid.UUID,
+    records: Sequence[SourceRecord],
+    rejected: Sequence[RejectedRow],
+    data_type: str,
+    run_id: uuid.UUID | None,
+    zone: ZoneInfo,
+    at: dt.datetime,
+) -> Accepted:
+    """Upsert the page. A record equal to what we have is not rewritten; an older state never replaces a newer one.
+
+    Runs inside the caller's tenant transaction, which also moves the cursor.
+    """
+    changed: frozenset[str] = frozenset()
+    count = 0
+    if records:
+        with database.cursor() as cursor:
+            cursor.execute(_STAGE)
+            _copy(cursor, connection_id, records, zone)
+            cursor.execute(_ACCEPT, {"run": run_id, "at": at})
+            kinds = [row[0] for row in cursor.fetchall()]
+            cursor.execute(_ACCEPTED_AGAIN, {"at": at})
+            cursor.execute("DROP TABLE incoming")
+        changed, count = frozenset(kinds), len(kinds)
+    if rejected:
+        _keep_rejected(connection_id, data_type, rejected, at)
+    if changed:
+        records_changed.send(sender=None, connection_id=connection_id, data_types=set(changed))
+    return Accepted(count, changed)
+
+
+def digest_of(body: bytes, is_deleted: bool) -> str:
+    """Identifies a record's state: equal digests mean nothing to do."""
+    return hashlib.blake2b(body + (b"-" if is_deleted else b"+"), digest_size=16).hexdigest()
+
+
+def _copy(cursor: Any, connection_id: uuid.UUID, records: Sequence[SourceRecord], zone: ZoneInfo) -> None:
+    with cursor.copy(_COPY) as copy:
+        for position, source in enumerate(records):
+            copy.write_row(_row(position, connection_id, source, zone))
+
+
+def _row(position: int, connection_id: uuid.UUID, source: SourceRecord, zone: ZoneInfo) -> tuple[Any, ...]:
+    body = encode(source.record)
+    columns = columns_of(source.record, zone)
+    return (
+        position,
+        connection_id,
+        source.record.data_type,
+        source.external_id,
+        source.version[:80],
+        digest_of(body, source.is_deleted),
+        storable(body),
+        storable(dump_json(source.raw)),
+        source.is_deleted,
+        source.updated_at,
+        columns.occurred_on,
+        columns.number[:120],
+        columns.reference[:255],
+        columns.amount,
+        columns.tax_amount,
+        columns.currency,
+        columns.party[:255],
+        columns.ledger_account,
+    )
+
+
+def storable(body: bytes) -> str:
+    """JSON text PostgreSQL can hold: it has no NUL character."""
+    return body.decode().replace("\\u0000", "")
+
+
+def _keep_rejected(
+    connection_id: uuid.UUID, data_type: str, rejected: Sequence[RejectedRow], at: dt.datetime
+) -> None:
+    rows = [
+        (connection_id, data_type, row.external_id[:120], row.reason, json.dumps(row.raw, default=str), at)
+        for row in rejected
+    ]
+    with database.cursor() as cursor:
+        cursor.executemany(_REJECT, rows)
+
+
+_STAGE = """
+    CREATE TEMP TABLE incoming (
+        position int, connection_id uuid, data_type text, external_id text, version text, digest text, body jsonb, raw jsonb,
+        is_deleted bool, updated_at timestamptz, occurred_on date, number text, reference text, amount numeric,
+        tax_amount numeric, currency text, party text, ledger_account text
+    ) ON COMMIT DROP
+"""
+_COPY = "COPY incoming FROM STDIN"
+_FIELDS = """version, digest, body, raw, is_deleted, updated_at, occurred_on, number, reference, amount, tax_amount, currency,
+    party, ledger_account"""
+# A provider's record may come twice in a page: the newest state of it counts, the later row where states tie.
+_ACCEPT = f"""
+    WITH fresh AS (
+        INSERT INTO sync_record AS known (connection_id, data_type, external_id, seen_at, {_FIELDS})
+        SELECT DISTINCT ON (connection_id, data_type, external_id)
+            connection_id, data_type, external_id, %(at)s, {_FIELDS}
+        FROM incoming
+        ORDER BY connection_id, data_type, external_id, updated_at DESC NULLS LAST, position DESC
+        ON CONFLICT (connection_id, data_type, external_id) DO UPDATE SET
+            seen_at = excluded.seen_at, version = excluded.version, digest = excluded.digest, body = excluded.body,
+            raw = excluded.raw, is_deleted = excluded.is_deleted, updated_at = excluded.updated_at,
+            occurred_on = excluded.occurred_on, number = excluded.number, reference = excluded.reference,
+            amount = excluded.amount, tax_amount = excluded.tax_amount, currency = excluded.currency,
+            party = excluded.party, ledger_account = excluded.ledger_account
+        WHERE known.digest IS DISTINCT FROM excluded.digest
+            AND (known.updated_at IS NULL OR excluded.updated_at IS NULL OR excluded.updated_at >= known.updated_at)
+        RETURNING id, data_type, digest, is_deleted, (xmax = 0) AS is_new
+    ), logged AS (
+        INSERT INTO sync_change (record_id, kind, run_id, digest, at)
+        SELECT id, CASE WHEN is_deleted THEN 'deleted' WHEN is_new THEN 'created' ELSE 'updated' END, %(run)s, digest, %(at)s
+        FROM fresh
+    )
+    SELECT data_type FROM fresh
+"""
+# A row that was unreadable once and has now been read is no longer waiting for anybody.
+_ACCEPTED_AGAIN = """
+    UPDATE sync_rejectedrow AS row SET resolved_at = %(at)s
+    FROM incoming
+    WHERE row.resolved_at IS NULL AND row.connection_id = incoming.connection_id
+        AND row.data_type = incoming.data_type AND row.external_id = incoming.external_id
+"""
+_REJECT = """
+    INSERT INTO sync_rejectedrow (connection_id, data_type, external_id, reason, raw, at)
+    VALUES (%s, %s, %s, %s, %s, %s)
+    ON CONFLICT (connection_id, data_type, external_id) WHERE resolved_at IS NULL
+    DO UPDATE SET reason = excluded.reason, raw = excluded.raw, at = excluded.at
+"""

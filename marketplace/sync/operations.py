@@ -1,0 +1,217 @@
+"""Reading: runs of streams, page by page, and the current state of single objects a webhook told of.
+
+HTTP happens outside transactions; each page is one checkpoint. Called by workers outside any tenant context.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from django.db.models import F
+
+from connectors.registry import connector
+from connectors.sdk.client import Client
+from connectors.sdk.errors import ConnectorError, RateLimited, ReconnectRequired, TransientError
+from connectors.sdk.streams import Page, Stream
+from marketplace.core.clock import now
+from marketplace.core.work import check_lease, request_work
+from marketplace.installations.clients import client_for
+from marketplace.installations.models import Connection
+from marketplace.sync.checkpoint import accept_page, digest_of
+from marketplace.sync.models import Record, StreamState, SyncRun
+from marketplace.sync.signals import records_changed
+from tenants.context import tenant
+
+SLICE_SECONDS = 15.0
+OFFLINE_RETRY = dt.timedelta(minutes=1)
+
+
+class UnableToRead(Exception):
+    """The stream could not be read now; `retry_in` says when to try again."""
+
+    def __init__(self, message: str, retry_in: dt.timedelta) -> None:
+        super().__init__(message)
+        self.retry_in = retry_in
+
+
+@dataclass
+class Reading:
+    """One run under way."""
+
+    tenant_id: uuid.UUID
+    zone: ZoneInfo
+    connection: Connection
+    stream: Stream
+    state: StreamState
+    run: SyncRun
+
+
+def request_read(*, tenant_id: uuid.UUID, connection: Connection) -> int:
+    """Ask for a fresh read of every data type of a connection. Returns how many streams will be read."""
+    streams = [stream for stream in connector(connection.connector).streams if not stream.carried_by]
+    for stream in streams:
+        request_work(tenant_id=tenant_id, kind="sync", key=f"{connection.id}:{stream.data_type}")
+    return len(streams)
+
+
+def read_stream(*, tenant_id: uuid.UUID, connection_id: uuid.UUID, data_type: str) -> dt.timedelta | None:
+    """Read what changed, for at most a slice of time; answers when to go on. None: the connection is gone."""
+    reading = _begin(tenant_id, connection_id, data_type)
+    if reading is None:
+        return None
+    client = client_for(tenant_id, reading.connection)
+    try:
+        is_complete = _read_pages(reading, client)
+    except ConnectorError as error:
+        return _stop(reading, client, error)
+    if not is_complete:
+        return dt.timedelta(0)
+    _finish(reading)
+    return dt.timedelta(seconds=reading.stream.poll_seconds)
+
+
+def _begin(tenant_id: uuid.UUID, connection_id: uuid.UUID, data_type: str) -> Reading | None:
+    with tenant(tenant_id) as owner:
+        connection = Connection.objects.filter(pk=connection_id).first()
+        if connection is None or connection.state == Connection.State.DISCONNECTED:
+            return None
+        if connection.state == Connection.State.NEEDS_RECONNECT:
+            raise UnableToRead("the connection needs reconnecting", dt.timedelta(minutes=15))
+        state, _ = StreamState.objects.get_or_create(connection=connection, data_type=data_type)
+        run = _open_run(connection, state)
+        return Reading(
+            tenant_id,
+            ZoneInfo(owner.time_zone),
+            connection,
+            connector(connection.connector).stream(data_type),
+            state,
+            run,
+        )
+
+
+def _open_run(connection: Connection, state: StreamState) -> SyncRun:
+    """A run interrupted by its time slice or a crash goes on; otherwise a new one begins."""
+    open_run = SyncRun.objects.filter(
+        connection=connection, data_type=state.data_type, state=SyncRun.State.RUNNING
+    ).first()
+    if open_run:
+        return open_run
+    is_first = state.backfilled_at is None
+    return SyncRun.objects.create(
+        connection=connection,
+        data_type=state.data_type,
+        trigger=SyncRun.Trigger.BACKFILL if is_first else SyncRun.Trigger.POLL,
+        started_at=now(),
+    )
+
+
+def _read_pages(reading: Reading, client: Client) -> bool:
+    until = time.monotonic() + SLICE_SECONDS
+    for page in reading.stream.pages(client, reading.state.cursor):
+        check_lease()
+        _checkpoint(reading, page, client)
+        if page.is_last:
+            return True
+        if time.monotonic() > until:
+            return False
+    return True
+
+
+def _checkpoint(reading: Reading, page: Page, client: Client) -> None:
+    """Records, changes, counts and cursor in one transaction: a crash repeats a page, it never skips one."""
+    with tenant(reading.tenant_id):
+        accepted = accept_page(
+            connection_id=reading.connection.id,
+            records=page.records,
+            rejected=page.rejected,
+            data_type=reading.stream.data_type,
+            run_id=reading.run.id,
+            zone=reading.zone,
+            at=now(),
+        )
+        StreamState.objects.filter(pk=reading.state.pk).update(cursor=page.cursor, problem="")
+        SyncRun.objects.filter(pk=reading.run.pk).update(
+            read_count=F("read_count") + len(page.records),
+            changed_count=F("changed_count") + accepted.changed,
+            rejected_count=F("rejected_count") + len(page.rejected),
+            expected_count=page.total if page.total is not None else F("expected_count"),
+            calls=F("calls") + client.calls,
+            problem="",
+        )
+        Connection.objects.filter(pk=reading.connection.pk).update(last_ok_at=now())
+    client.calls = 0
+    reading.state.cursor = page.cursor
+
+
+def _finish(reading: Reading) -> None:
+    """A complete listing. What a regular check still found although webhooks cover the stream is drift, and said so."""
+    has_webhooks = connector(reading.connection.connector).webhooks is not None
+    with tenant(reading.tenant_id):
+        run = SyncRun.objects.get(pk=reading.run.pk)
+        run.state, run.finished_at = SyncRun.State.DONE, now()
+        if has_webhooks and run.trigger == SyncRun.Trigger.POLL:
+            run.drift_count = run.changed_count
+        run.save()
+        state = StreamState.objects.get(pk=reading.state.pk)
+        state.read_at = run.started_at
+        state.backfilled_at = state.backfilled_at or run.finished_at
+        state.save(update_fields=["read_at", "backfilled_at"])
+
+
+def _stop(reading: Reading, client: Client, error: ConnectorError) -> dt.timedelta:
+    """Keep what was read, say what is wrong, and decide when to go on. Nothing read so far is lost."""
+    with tenant(reading.tenant_id):
+        run = SyncRun.objects.get(pk=reading.run.pk)
+        run.problem, run.calls = error.user_message, run.calls + client.calls
+        if not isinstance(error, TransientError):
+            run.state, run.finished_at = SyncRun.State.STOPPED, now()
+        run.save()
+        StreamState.objects.filter(pk=reading.state.pk).update(problem=error.user_message)
+    if isinstance(error, RateLimited):
+        return dt.timedelta(seconds=error.retry_after)
+    if isinstance(error, ReconnectRequired):
+        return dt.timedelta(minutes=15)
+    return OFFLINE_RETRY
+
+
+def fetch_records(
+    *, tenant_id: uuid.UUID, connection: Connection, data_type: str, external_ids: Sequence[str], zone: ZoneInfo
+) -> set[str]:
+    """Store the current state of these objects. Returns the ids the provider still has."""
+    stream = connector(connection.connector).stream(data_type)
+    client = client_for(tenant_id, connection)
+    found: set[str] = set()
+    for start in range(0, len(external_ids), stream.page_size):
+        page = stream.fetch(client, external_ids[start : start + stream.page_size])
+        found |= {record.external_id for record in page.records if record.record.data_type == data_type}
+        found |= {row.external_id for row in page.rejected}
+        with tenant(tenant_id):
+            accept_page(
+                connection_id=connection.id,
+                records=page.records,
+                rejected=page.rejected,
+                data_type=data_type,
+                run_id=None,
+                zone=zone,
+                at=now(),
+            )
+    return found
+
+
+def mark_deleted(*, connection: Connection, data_type: str, external_ids: Sequence[str]) -> None:
+    """Only for objects the provider itself said were deleted; runs inside the caller's tenant transaction."""
+    gone = Record.objects.filter(
+        connection=connection, data_type=data_type, external_id__in=external_ids, is_deleted=False
+    )
+    for record in gone:
+        record.is_deleted, record.seen_at = True, now()
+        record.digest = digest_of(record.digest.encode(), True)
+        record.save(update_fields=["is_deleted", "seen_at", "digest"])
+        record.changes.create(kind="deleted", digest=record.digest, at=now())
+    if external_ids:
+        records_changed.send(sender=None, connection_id=connection.id, data_types={data_type})
