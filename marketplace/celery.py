@@ -25,7 +25,7 @@ app.conf.update(
     worker_max_tasks_per_child=2000,
     timezone="UTC",
     beat_schedule={
-        "tick": {"task": "marketplace.core.tasks.tick", "schedule": 2.0, "options": {"expires": 10}}
+        "tick": {"task": "core.tick", "schedule": 2.0, "options": {"expires": 10}}
     },
 )
 app.autodiscover_tasks()
