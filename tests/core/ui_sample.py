@@ -36,9 +36,7 @@ class SettingsForm(forms.Form):
         widget=forms.RadioSelect,
         label="When both changed",
     )
-    posts_drafts = forms.BooleanField(
-        label="Post as drafts", required=False, help_text="Staff approve each one."
-    )
+    posts_drafts = forms.BooleanField(label="Post as drafts", required=False, help_text="Staff approve each one.")
 
 
 def sample_request(query: str = "") -> HttpRequest:
@@ -95,9 +93,7 @@ def sample_context(request: HttpRequest) -> dict[str, Any]:
             ("amount", 12, Decimal("312.4"), "?verdict=amount", True),
             ("missing_in_theirs", 9, Decimal("1020"), "?verdict=missing_in_theirs", False),
         ],
-        "bars": [
-            (f"{number} Nov", [40 + number * 3 % 17, number % 4, number % 3]) for number in range(1, 22)
-        ],
+        "bars": [(f"{number} Nov", [40 + number * 3 % 17, number % 4, number % 3]) for number in range(1, 22)],
         "series": [("good", "Posted"), ("warn", "Held"), ("quiet", "Excluded")],
         "points": [(f"{number} Nov", 92 + min(number * 0.6, 6.7)) for number in range(1, 15)],
         "pairs": [

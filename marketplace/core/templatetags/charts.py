@@ -1,9 +1,10 @@
-"""Charts as SVG from the server. Shapes stretch with the page, words stay HTML, and a table holds the same figures."""
+"""Charts as SVG from the server: shapes stretch, words stay HTML, and a table holds the same figures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from math import floor, inf
 from typing import Any
 
 from django import template
@@ -31,7 +32,7 @@ def round_up(value: float) -> float:
     return next(power * step for step in (1, 2, 2.5, 5, 10) if power * step >= value)
 
 
-def _thinned(labels: Sequence[str], most: int = 7) -> list[str]:
+def _thinned(labels: Sequence[str], most: int = 5) -> list[str]:
     """First, last and some between; all of them would not fit on a phone."""
     if len(labels) <= most:
         return list(labels)
@@ -61,9 +62,7 @@ def bar_chart(
             "label": label,
             "cells": [number_text(value) for value in values],
             "bars": _bars(values, tones, position * (BAR + GAP) + GAP / 2, top),
-            "words": ", ".join(
-                f"{name} {number_text(v)}" for (_, name), v in zip(series, values, strict=True)
-            ),
+            "words": ", ".join(f"{name} {number_text(v)}" for (_, name), v in zip(series, values, strict=True)),
         }
         for position, (label, values) in enumerate(rows)
     ]
@@ -79,11 +78,13 @@ def bar_chart(
     return render_to_string("components/bar_chart.html", context)
 
 
-def _window(values: Sequence[float], ceiling: float | None) -> tuple[float, float]:
+def _window(values: Sequence[float], ceiling: float) -> tuple[float, float]:
+    """From a whole number below the lowest to one above the highest, so that a small change is still seen."""
     low, high = min(values, default=0.0), max(values, default=1.0)
-    margin = max((high - low) * 0.15, abs(high) * 0.01, 0.1)
-    top = high + margin if ceiling is None else min(high + margin, ceiling)
-    return max(low - margin, 0.0) if low >= 0 else low - margin, top
+    step = round_up((high - low) / 4)
+    bottom = floor((low - step / 2) / step) * step
+    top = min((floor((high + step / 2) / step) + 1) * step, ceiling)
+    return (max(bottom, 0.0) if low >= 0 else bottom), max(top, high)
 
 
 @register.simple_tag
@@ -91,7 +92,7 @@ def trend_chart(
     points: Sequence[tuple[str, Number]], caption: str, unit: str = "", target: float | None = None
 ) -> SafeString:
     values = [float(value) for _, value in points]
-    low, top = _window(values + ([] if target is None else [target]), 100.0 if unit == "%" else None)
+    low, top = _window(values + ([] if target is None else [target]), 100.0 if unit == "%" else inf)
     step = HEIGHT / max(len(values) - 1, 1)
 
     def height(value: float) -> float:
@@ -106,7 +107,7 @@ def trend_chart(
         "end": f"{(len(values) - 1) * step:.2f}",
         "target": None if target is None else f"{height(target):.2f}",
         "target_words": None if target is None else f"{target:g}{unit}",
-        "y_labels": [f"{top:.4g}{unit}", f"{low:.4g}{unit}"],
+        "y_labels": [f"{top:,g}{unit}", f"{low:,g}{unit}"],
         "x_labels": _thinned([label for label, _ in points]),
     }
     return render_to_string("components/trend_chart.html", context)

@@ -36,6 +36,11 @@ register = template.Library()
 _code_numbers = count(1)
 
 
+def _trimmed(content: str) -> SafeString:
+    """What stands between the tags is rendered already; `strip` alone would lose that mark."""
+    return mark_safe(content.strip())
+
+
 def _component(name: str, **context: Any) -> SafeString:
     return render_to_string(f"components/{name}.html", context)
 
@@ -45,9 +50,7 @@ def _component(name: str, **context: Any) -> SafeString:
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    return format_html(
-        '<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("icons.svg"), name
-    )
+    return format_html('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("icons.svg"), name)
 
 
 @register.simple_tag
@@ -64,7 +67,7 @@ def logo_tile(src: str, name: str, size: str = "") -> SafeString:
 
 @register.simple_block_tag
 def page_header(content: str, title: str, lead: str = "", eyebrow: str = "") -> SafeString:
-    return _component("page_header", content=content.strip(), title=title, lead=lead, eyebrow=eyebrow)
+    return _component("page_header", content=_trimmed(content), title=title, lead=lead, eyebrow=eyebrow)
 
 
 @register.simple_block_tag
@@ -74,12 +77,12 @@ def panel(content: str, title: str = "", note: str = "", id: str = "", flush: bo
 
 @register.simple_block_tag
 def banner(content: str, tone: str, title: str = "") -> SafeString:
-    return _component("banner", content=content.strip(), look=TONES[tone], title=title)
+    return _component("banner", content=_trimmed(content), look=TONES[tone], title=title)
 
 
 @register.simple_block_tag
 def empty(content: str, title: str, text: str = "") -> SafeString:
-    return _component("empty", content=content.strip(), title=title, text=text)
+    return _component("empty", content=_trimmed(content), title=title, text=text)
 
 
 # --- states and steps --------------------------------------------------------------------------------------
@@ -133,9 +136,7 @@ def steps(titles: str | Sequence[str], current: int) -> SafeString:
 
 
 @register.simple_tag
-def staircase(
-    stage: str, notes: Mapping[str, str] | None = None, urls: Mapping[str, str] | None = None
-) -> SafeString:
+def staircase(stage: str, notes: Mapping[str, str] | None = None, urls: Mapping[str, str] | None = None) -> SafeString:
     current = [value for value, _ in STAIRCASE].index(stage)
     rows = [
         {
@@ -189,9 +190,7 @@ def pagination(context: Context, page: Page[Any]) -> SafeString:
 @register.simple_block_tag(takes_context=True)
 def filter_bar(context: Context, content: str, label: str = "Filter") -> SafeString:
     request = context["request"]
-    return _component(
-        "filter_bar", content=content, label=label, path=request.path, is_used=bool(request.GET)
-    )
+    return _component("filter_bar", content=content, label=label, path=request.path, is_used=bool(request.GET))
 
 
 @register.simple_block_tag
@@ -226,8 +225,7 @@ def diff_table(
     rows: Iterable[tuple[str, Any, Any]], left: str = "Ours", right: str = "Theirs", caption: str = ""
 ) -> SafeString:
     marked = [
-        {"label": label, "left": ours, "right": theirs, "is_same": ours == theirs}
-        for label, ours, theirs in rows
+        {"label": label, "left": ours, "right": theirs, "is_same": ours == theirs} for label, ours, theirs in rows
     ]
     return _component(
         "diff_table", rows=marked, left=left, right=right, caption=caption or f"{left} beside {right.lower()}"
@@ -236,11 +234,7 @@ def diff_table(
 
 @register.simple_tag
 def code_block(value: Any, label: str = "") -> SafeString:
-    text = (
-        value
-        if isinstance(value, str)
-        else json.dumps(value, indent=2, ensure_ascii=False, cls=DjangoJSONEncoder)
-    )
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, cls=DjangoJSONEncoder)
     return _component("code_block", text=text, label=label, id=f"code-{next(_code_numbers)}")
 
 
@@ -320,9 +314,7 @@ def local_time(at: datetime | None, zone: str = "") -> SafeString | str:
     if at is None:
         return NOTHING
     local = timezone.localtime(at, ZoneInfo(zone) if zone else None)
-    words = format_html(
-        '{}, {} <span class="zone">{}</span>', day_text(local), f"{local:%H:%M}", local.tzname() or ""
-    )
+    words = format_html('{}, {} <span class="zone">{}</span>', day_text(local), f"{local:%H:%M}", local.tzname() or "")
     return _instant(local, words)
 
 
