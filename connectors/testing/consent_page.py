@@ -36,8 +36,7 @@ def consent_page(
 ) -> str:
     """The whole page; with one organisation or none there is nothing to pick."""
     fields = "".join(
-        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
-        for name, value in hidden.items()
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in hidden.items()
     )
     listed = "".join(f"<li><code>{escape(scope)}</code></li>" for scope in scopes)
     return f"""<!doctype html>

@@ -21,9 +21,7 @@ class Ledger:
         self._lines = store["_ledger"]
         self._store = store
 
-    def append(
-        self, *, at: dt.datetime, organisation: str, by: Author, action: Action, record: Record
-    ) -> None:
+    def append(self, *, at: dt.datetime, organisation: str, by: Author, action: Action, record: Record) -> None:
         seq = self._store.next_id("_ledger")
         line = {
             "seq": seq,

@@ -151,9 +151,7 @@ class OAuthServer:
         if token is not None:
             self._store["_access"].put(access_token, token | {"until": self._now()})
 
-    def grant_for(
-        self, organisation: str, scopes: tuple[str, ...], user: str
-    ) -> tuple[Grant, dict[str, Any]]:
+    def grant_for(self, organisation: str, scopes: tuple[str, ...], user: str) -> tuple[Grant, dict[str, Any]]:
         """A grant and its first token answer without the consent pages, for tools and tests."""
         id = secrets.token_hex(8)
         body = {"organisation": organisation, "user": user, "scopes": list(scopes), "is_revoked": False}
@@ -200,9 +198,7 @@ class OAuthServer:
         token = self._store["_refresh"].get(value)
         assert token is not None
         age = (self._now() - token["issued_at"]).total_seconds()
-        is_kept = self.rules.rotation == "none" or (
-            self.rules.rotation == "lazy" and age < self.rules.rotation_seconds
-        )
+        is_kept = self.rules.rotation == "none" or (self.rules.rotation == "lazy" and age < self.rules.rotation_seconds)
         if is_kept:
             return value
         fresh = self._put_refresh(token["grant"])
@@ -228,9 +224,7 @@ class OAuthServer:
 
     def _answer(self, grant: Grant, refresh_token: str) -> dict[str, Any]:
         access = self._new_token("access", grant.organisation)
-        self._store["_access"].put(
-            access, {"grant": grant.id, "until": self._after(self.rules.access_seconds)}
-        )
+        self._store["_access"].put(access, {"grant": grant.id, "until": self._after(self.rules.access_seconds)})
         return {
             "access_token": access,
             "token_type": "bearer",

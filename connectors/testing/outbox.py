@@ -57,9 +57,7 @@ class Habits:
 class Outbox:
     """The queue and the sender's log. A delivery that was queued before a restart is sent after it."""
 
-    def __init__(
-        self, sender: Sender, log: Collection, habits: Habits, *, now: Callable[[], str], speed: float
-    ):
+    def __init__(self, sender: Sender, log: Collection, habits: Habits, *, now: Callable[[], str], speed: float):
         self._sender = sender
         self._log = log
         self._now = now

@@ -128,15 +128,11 @@ class Simulator(Consent, ABC):
     def now(self) -> dt.datetime:
         """The simulator's clock: real time, or where it was frozen, plus what it was advanced by."""
         clock = self._clock()
-        return (clock["frozen_at"] or dt.datetime.now(dt.UTC)) + dt.timedelta(
-            seconds=clock["advanced_seconds"]
-        )
+        return (clock["frozen_at"] or dt.datetime.now(dt.UTC)) + dt.timedelta(seconds=clock["advanced_seconds"])
 
     def advance(self, seconds: float) -> None:
         clock = self._clock()
-        self.store["_settings"].put(
-            "clock", clock | {"advanced_seconds": clock["advanced_seconds"] + seconds}
-        )
+        self.store["_settings"].put("clock", clock | {"advanced_seconds": clock["advanced_seconds"] + seconds})
 
     def freeze(self, *, is_frozen: bool = True) -> None:
         """Stop the clock, so that several changes carry the same instant; `advance` still moves it."""

@@ -99,9 +99,7 @@ class Store:
     def commit(self) -> None:
         """Write everything that changed in one transaction."""
         changes = [
-            (name, id, body)
-            for name, collection in self._collections.items()
-            for id, body in collection.take_changes()
+            (name, id, body) for name, collection in self._collections.items() for id, body in collection.take_changes()
         ]
         if self._database is None or not changes:
             return
