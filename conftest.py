@@ -45,9 +45,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     try:
         fcntl.flock(_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        _lock.close()
         return
+    # A session that starts now waits for the lock, and then finds the servers stopped.
     if settings.USES_EMBEDDED_POSTGRES and settings.USES_EMBEDDED_VALKEY:
         stop_servers(settings.PLACES)
+    _lock.close()
 
 
 def _migrations_digest() -> str:
@@ -96,9 +99,7 @@ def _make_original(server_database: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(
-    django_test_environment: None, django_db_blocker: pytest.FixtureRequest
-) -> Iterator[None]:
+def django_db_setup(django_test_environment: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[None]:
     """Replaces pytest-django's: a copy of a migrated database takes a fraction of a second."""
     server_database = settings.DATABASES["default"]["NAME"]
     name = f"tieout_test_{os.getpid()}"

@@ -242,7 +242,8 @@ USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
-STATIC_ROOT = env_str("TIEOUT_STATIC_ROOT", str(BASE_DIR / "staticfiles"))
+# Locally the files are served from where they are; production collects them first.
+STATIC_ROOT = env_str("TIEOUT_STATIC_ROOT", str(BASE_DIR / "staticfiles")) if IS_PRODUCTION else None
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

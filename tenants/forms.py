@@ -32,9 +32,7 @@ def currency_choices() -> list[tuple[str, str]]:
 
 @cache
 def time_zone_choices() -> list[tuple[str, str]]:
-    places = sorted(
-        name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/"))
-    )
+    places = sorted(name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/")))
     return [("UTC", "UTC"), *((name, name.replace("_", " ")) for name in places)]
 
 

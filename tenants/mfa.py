@@ -16,7 +16,7 @@ class UnableToOpenSecondFactor(RuntimeError):
     """The stored second factor was sealed with another key, or changed."""
 
 
-class SealedMFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth has no types
+class SealedMFAAdapter(DefaultMFAAdapter):
     def encrypt(self, text: str) -> str:
         nonce = secrets.token_bytes(_NONCE_LENGTH)
         sealed = AESGCM(settings.TIEOUT_KEK).encrypt(nonce, text.encode(), _PURPOSE)

@@ -59,7 +59,9 @@ class Firm(models.Model):
 
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    staff = models.ManyToManyField(User, through="FirmStaff", related_name="firms")
+    staff: models.ManyToManyField[User, FirmStaff] = models.ManyToManyField(
+        User, through="FirmStaff", related_name="firms"
+    )
 
     def __str__(self) -> str:
         return self.name
@@ -77,7 +79,7 @@ class FirmStaff(models.Model):
         return f"{self.user} at {self.firm}"
 
 
-class Tenant(TenantMixin):  # type: ignore[misc]  # django-tenants has no types
+class Tenant(TenantMixin):
     """A business, with its own schema."""
 
     auto_create_schema = False
@@ -97,9 +99,7 @@ class Tenant(TenantMixin):  # type: ignore[misc]  # django-tenants has no types
     class Meta:
         ordering = ["legal_name"]
         constraints = [
-            models.CheckConstraint(
-                condition=Q(schema_name__regex=r"^t_[a-z0-9_]+$"), name="tenant_schema_generated"
-            )
+            models.CheckConstraint(condition=Q(schema_name__regex=r"^t_[a-z0-9_]+$"), name="tenant_schema_generated")
         ]
 
     def __str__(self) -> str:

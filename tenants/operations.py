@@ -43,9 +43,7 @@ def _free_slug(legal_name: str) -> str:
     return wanted
 
 
-def create_business(
-    *, owner: User, legal_name: str, country: str, base_currency: str, time_zone: str
-) -> Tenant:
+def create_business(*, owner: User, legal_name: str, country: str, base_currency: str, time_zone: str) -> Tenant:
     """The tenant, its schema and its first owner appear together or not at all."""
     with transaction.atomic():
         schema_name = new_schema_name()
@@ -121,9 +119,7 @@ def withdraw_invitation(*, actor: Membership, invitation: Invitation) -> None:
 
 
 def invitation_for_token(token: str) -> Invitation | None:
-    found = Invitation.objects.filter(
-        token_hash=_hash(token), accepted_at=None, expires_at__gt=timezone.now()
-    )
+    found = Invitation.objects.filter(token_hash=_hash(token), accepted_at=None, expires_at__gt=timezone.now())
     return found.select_related("tenant", "invited_by").first()
 
 
@@ -134,9 +130,7 @@ def accept_invitation(*, user: User, invitation: Invitation) -> Membership:
         if current is None or current.expires_at <= timezone.now():
             raise UnableToAcceptInvitation("This invitation has expired or was used. Ask for a new one.")
         if current.email != user.email.lower():
-            raise UnableToAcceptInvitation(
-                f"This invitation is for {current.email}. Sign in with that address."
-            )
+            raise UnableToAcceptInvitation(f"This invitation is for {current.email}. Sign in with that address.")
         membership, _ = Membership.objects.update_or_create(
             user=user, tenant=invitation.tenant, defaults={"role": current.role, "expires_at": None}
         )

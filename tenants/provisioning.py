@@ -31,9 +31,7 @@ TEMPLATE_SCHEMA = "t_template"
 _TENANTS_PER_TRANSACTION = 20
 _TEMPLATE_LOCK = 7_105_411
 # pg_dump's preamble changes the session; our transaction must keep its own settings.
-_PREAMBLE = re.compile(
-    r"^(SET \w+ = [^;\n]*;|SELECT pg_catalog\.set_config\('search_path'.*|\\.*|--.*)$", re.MULTILINE
-)
+_PREAMBLE = re.compile(r"^(SET \w+ = [^;\n]*;|SELECT pg_catalog\.set_config\('search_path'.*|\\.*|--.*)$", re.MULTILINE)
 _CHANGES = ("CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE", "COMMENT", "SET CONSTRAINTS", "DO")
 
 
@@ -104,7 +102,7 @@ class _Recorder:
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         if sql.lstrip().upper().startswith(_CHANGES) and "django_migrations" not in sql:
-            self._statements.append(default_connection.ops.compose_sql(sql, params) if params else sql)
+            self._statements.append(_connection().ops.compose_sql(sql, params) if params else sql)
         return execute(sql, params, many, context)
 
     @property
@@ -203,9 +201,7 @@ def _batches(tenants: list[Tenant]) -> Iterator[list[Tenant]]:
     """Tenants in the same state, few enough that a transaction stays short."""
     batch: list[Tenant] = []
     for tenant in tenants:
-        if batch and (
-            len(batch) == _TENANTS_PER_TRANSACTION or tenant.template_digest != batch[0].template_digest
-        ):
+        if batch and (len(batch) == _TENANTS_PER_TRANSACTION or tenant.template_digest != batch[0].template_digest):
             yield batch
             batch = []
         batch.append(tenant)

@@ -10,16 +10,12 @@ from tenants.models import Invitation, Membership, Tenant, User
 
 
 def live_membership(*, user: User, tenant_slug: str) -> Membership | None:
-    return (
-        Membership.objects.live().select_related("tenant").filter(user=user, tenant__slug=tenant_slug).first()
-    )
+    return Membership.objects.live().select_related("tenant").filter(user=user, tenant__slug=tenant_slug).first()
 
 
 def tenants_of(user: User) -> QuerySet[Tenant]:
     """For the switcher: every business the person may open now."""
-    found: QuerySet[Tenant] = Tenant.objects.filter(
-        memberships__in=Membership.objects.live().filter(user=user)
-    )
+    found: QuerySet[Tenant] = Tenant.objects.filter(memberships__in=Membership.objects.live().filter(user=user))
     return found.order_by("legal_name")
 
 
@@ -33,9 +29,7 @@ def people_with_role(tenant: Tenant, role: Role) -> list[User]:
 
 
 def open_invitations(tenant: Tenant) -> QuerySet[Invitation]:
-    return Invitation.objects.filter(tenant=tenant, accepted_at=None, expires_at__gt=timezone.now()).order_by(
-        "email"
-    )
+    return Invitation.objects.filter(tenant=tenant, accepted_at=None, expires_at__gt=timezone.now()).order_by("email")
 
 
 def invitations_for(user: User) -> QuerySet[Invitation]:

@@ -6,7 +6,7 @@ from pathlib import Path
 os.environ.setdefault("TIEOUT_ENV", "test")
 os.environ.setdefault("TIEOUT_VAR", str(Path(__file__).resolve().parent.parent / "var" / "tests"))
 
-from marketplace.settings import *  # noqa: E402, F403 -- the environment above must be set first
+from marketplace.settings import *  # noqa: F403 -- the environment above must be set first
 from marketplace.settings import DATABASES
 
 # Hashing a password should not be what tests spend their time on.

@@ -19,7 +19,7 @@ class SearchPathError(RuntimeError):
     """Something other than the tenant context tried to choose a schema."""
 
 
-class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-tenants has no types
+class DatabaseWrapper(base.DatabaseWrapper):
     open_context: Any = None
     _is_migrating = False
 
@@ -37,13 +37,12 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-ten
         self.open_context = self.tenant = tenant
         self.schema_name = tenant.schema_name
         path = f'"{tenant.schema_name}", {PUBLIC}'
-        return self._one("SELECT set_config('search_path', %s, true), current_schema()", path)[1]
+        return self._read("SELECT set_config('search_path', %s, true), current_schema()", path, column=1)
 
     def leave_schema(self) -> str | None:
         """The search path as it was found; then back to public, for a transaction that goes on around us."""
-        return self._one(
-            "SELECT current_setting('search_path'), set_config('search_path', %s, true)", PUBLIC
-        )[0]
+        sql = "SELECT current_setting('search_path'), set_config('search_path', %s, true)"
+        return self._read(sql, PUBLIC, column=0)
 
     def forget_tenant(self) -> None:
         """The transaction has ended (or took its path back), so only our own notes are left to clear."""
@@ -51,11 +50,11 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]  # django-ten
         self.tenant = base.FakeTenant(schema_name=PUBLIC)
         self.schema_name = PUBLIC
 
-    def _one(self, sql: str, path: str) -> tuple[Any, ...]:
+    def _read(self, sql: str, path: str, *, column: int) -> str | None:
         with self.cursor() as cursor:
             cursor.execute(sql, [path])
-            row: tuple[Any, ...] = cursor.fetchone()
-        return row
+            value: str | None = cursor.fetchone()[column]
+        return value
 
     @contextmanager
     def migrating(self, schema_name: str) -> Iterator[None]:

@@ -128,9 +128,7 @@ class Supervisor:
             try:
                 probe.bind(address)
             except OSError as error:
-                raise UnableToStart(
-                    f"{child.program.name} needs port {address[1]}: {error.strerror}."
-                ) from error
+                raise UnableToStart(f"{child.program.name} needs port {address[1]}: {error.strerror}.") from error
 
     def _wait_ready(self, child: _Child, deadline: float) -> None:
         while not child.is_listening:
@@ -153,9 +151,7 @@ class Supervisor:
                 child.restarts += 1
                 child.start(self._working_folder)
 
-    def watch(
-        self, should_stop: Callable[[], bool], *, report: Callable[[str], None], every: float = 0.5
-    ) -> None:
+    def watch(self, should_stop: Callable[[], bool], *, report: Callable[[str], None], every: float = 0.5) -> None:
         """Tells each change of the state in one line."""
         told = ""
         while not should_stop():

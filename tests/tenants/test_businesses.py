@@ -1,0 +1,86 @@
+"""From signing up to a first business."""
+
+from __future__ import annotations
+
+import pytest
+from allauth.mfa.adapter import get_adapter
+from django.core import mail
+from django.test import Client
+
+from tenants.choices import Role
+from tenants.context import tenant as tenant_context
+from tenants.forms import country_choices, currency_choices, time_zone_choices
+from tenants.mfa import UnableToOpenSecondFactor
+from tenants.models import Membership, Tenant, User
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "a long enough sentence"
+BUSINESS = {"legal_name": "Ünï Ltd", "country": "GB", "base_currency": "GBP", "time_zone": "Europe/London"}
+
+
+def test_person_signs_up_verifies_and_creates_a_business(client: Client) -> None:
+    names = {"email": "Dora@example.com", "full_name": "Dora", "password1": PASSWORD, "password2": PASSWORD}
+    assert client.post("/user/signup/", names).status_code == 302
+    assert client.get("/").status_code == 302
+    (letter,) = mail.outbox
+    link = next(word for word in letter.body.split() if "/confirm-email/" in word)
+    client.post(link.partition("testserver")[2])
+    assert client.get("/").headers["Location"] == "/businesses/new/"
+    response = client.post("/businesses/new/", BUSINESS)
+    tenant = Tenant.objects.get()
+    assert response["Location"].startswith(f"/o/{tenant.slug}/")
+    owner = Membership.objects.get()
+    assert (owner.user.full_name, owner.user.email, owner.role) == ("Dora", "dora@example.com", Role.OWNER)
+    with tenant_context(tenant):
+        assert tenant.slug == "uni-ltd"
+
+
+def test_unverified_person_cannot_log_in(client: Client) -> None:
+    names = {"email": "dora@example.com", "full_name": "Dora", "password1": PASSWORD, "password2": PASSWORD}
+    client.post("/user/signup/", names)
+    response = client.post("/user/login/", {"login": "dora@example.com", "password": PASSWORD})
+    assert response["Location"] == "/user/confirm-email/"
+    assert client.get("/businesses/").status_code == 302
+
+
+@pytest.mark.parametrize("field", ["legal_name", "country", "base_currency", "time_zone"])
+def test_business_needs_each_fact(field: str, alice_client: Client) -> None:
+    response = alice_client.post("/businesses/new/", {**BUSINESS, field: ""})
+    assert response.status_code == 200
+    assert "This field is required." in response.content.decode()
+    assert not Tenant.objects.exists()
+
+
+def test_second_business_of_the_same_name_gets_its_own_address(alice_client: Client) -> None:
+    for _ in range(2):
+        alice_client.post("/businesses/new/", BUSINESS)
+    slugs = set(Tenant.objects.values_list("slug", flat=True))
+    assert len(slugs) == 2
+    assert len(set(Tenant.objects.values_list("schema_name", flat=True))) == 2
+
+
+def test_start_opens_the_only_or_the_last_business(
+    tenant: Tenant, other_tenant: Tenant, alice: User, alice_client: Client
+) -> None:
+    assert alice_client.get("/").headers["Location"].startswith("/o/kestrel/")
+    Membership.objects.create(user=alice, tenant=other_tenant, role=Role.VIEWER)
+    assert alice_client.get("/").headers["Location"] == "/businesses/"
+    alice_client.get("/o/marlow/members/")
+    assert alice_client.get("/").headers["Location"].startswith("/o/marlow/")
+
+
+def test_choices_hold_what_a_business_needs() -> None:
+    assert {"GB", "DE", "US", "NZ"} <= {code for code, _ in country_choices()}
+    assert {"GBP", "EUR", "USD", "NZD"} <= {code for code, _ in currency_choices()}
+    assert {"Europe/London", "America/New_York", "UTC"} <= {name for name, _ in time_zone_choices()}
+    assert "DEM" not in {code for code, _ in currency_choices()}
+
+
+def test_second_factor_is_sealed_and_a_changed_one_is_refused() -> None:
+    sealed = get_adapter().encrypt("JBSWY3DPEHPK3PXP")
+    assert "JBSWY3DPEHPK3PXP" not in sealed
+    assert get_adapter().decrypt(sealed) == "JBSWY3DPEHPK3PXP"
+    other = "A" if sealed[20] != "A" else "B"
+    with pytest.raises(UnableToOpenSecondFactor):
+        get_adapter().decrypt(sealed[:20] + other + sealed[21:])
