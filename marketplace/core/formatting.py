@@ -26,7 +26,7 @@ def money_text(amount: Decimal | None, currency: str) -> str:
     return NOTHING if amount is None else f"{currency} {amount_text(amount, currency)}".strip()
 
 
-def number_text(count: int | Decimal | None) -> str:
+def number_text(count: int | float | Decimal | None) -> str:
     return NOTHING if count is None else f"{count:,}"
 
 

@@ -1,0 +1,53 @@
+"""Sign-in pages wear our clothes; what was typed stays and the error stands beside its field."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from tenants.models import Tenant
+from tests.core.test_ui import Outline
+
+PERSONAL_PAGES = ("/user/email/", "/user/password/change/", "/user/2fa/", "/user/logout/")
+
+
+def page_of(client: Client, url: str) -> tuple[str, Outline]:
+    html = client.get(url, follow=True).content.decode()
+    return html, Outline(html)
+
+
+@pytest.mark.parametrize("url", ["/user/login/", "/user/signup/", "/user/password/reset/", "/user/confirm-email/"])
+def test_entrance_page_is_ours(client: Client, db: None, url: str) -> None:
+    html, outline = page_of(client, url)
+    assert 'class="gate"' in html
+    assert outline.unbalanced == outline.open == []
+    labelled = {attributes.get("for") for attributes in outline.every("label")}
+    assert all(one.get("type") == "hidden" or one["id"] in labelled for one in outline.every("input"))
+
+
+@pytest.mark.parametrize("url", PERSONAL_PAGES)
+def test_personal_page_shows_the_switcher_and_its_own_navigation(
+    alice_client: Client, tenant: Tenant, url: str
+) -> None:
+    html, outline = page_of(alice_client, url)
+    assert outline.unbalanced == outline.open == []
+    assert "Kestrel &amp; Co" in html
+    assert 'aria-label="Your sign-in"' in html
+
+
+def test_wrong_sign_up_keeps_the_address_and_names_the_mistake(client: Client, db: None) -> None:
+    html = client.post("/user/signup/", {"email": "alice-at-example", "full_name": "Alice"}).content.decode()
+    assert 'value="alice-at-example"' in html
+    assert 'id="id_email_error"' in html
+
+
+def test_signing_out_is_a_post(alice_client: Client, tenant: Tenant) -> None:
+    _, outline = page_of(alice_client, "/businesses/")
+    forms = [one for one in outline.every("form") if one.get("action") == "/user/logout/"]
+    assert [one["method"] for one in forms] == ["post"]
+
+
+def test_missing_page_says_so_in_our_words(client: Client, db: None) -> None:
+    answer = client.get("/no/such/page/")
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.content.decode()
