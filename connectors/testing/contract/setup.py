@@ -62,16 +62,19 @@ class Setup:
 
     @pytest.fixture
     def bench(self) -> Iterator[Bench]:
+        bench = self.new_bench()
+        yield bench
+        bench.close()
+
+    def new_bench(self) -> Bench:
         parts = self.parts()
         examples = {setting.name: setting.example for setting in parts.manifest.settings}
-        bench = Bench(
+        return Bench(
             parts,
             organisation=self.organisation,
             settings=examples if self.settings is None else self.settings,
             page_size=self.small_page_size,
         )
-        yield bench
-        bench.close()
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """`reads`: every data type that is read; `writes`: every one that is written; `documents`: dated ones."""
