@@ -16,6 +16,7 @@ from connectors.sdk.manifest import Manifest
 from connectors.sdk.oauth import OAuth
 from connectors.sdk.streams import Stream, WritableStream
 from connectors.sdk.webhooks import Webhooks
+from connectors.testing.simulator import Simulator
 
 
 class UnknownConnector(LookupError):
@@ -89,3 +90,11 @@ def connector(slug: str) -> Connector:
         return connectors()[slug]
     except KeyError:
         raise UnknownConnector(slug) from None
+
+
+def simulator(slug: str) -> type[Simulator]:
+    """The stand-in for a connector's provider. Raises `UnknownConnector` for a connector without one."""
+    if slug not in connectors() or importlib.util.find_spec(f"connectors.providers.{slug}.simulator") is None:
+        raise UnknownConnector(f"{slug} has no simulator")
+    found: type[Simulator] = importlib.import_module(f"connectors.providers.{slug}.simulator").SIMULATOR
+    return found

@@ -7,12 +7,13 @@ import time
 import uuid
 
 from marketplace.core.work import handles, request_work
-from marketplace.mapping.models import Flow
+from marketplace.mapping.models import Flow, Stage
 from marketplace.posting.planning import plan_flow
 from marketplace.posting.writing import write_postings
 from tenants.context import tenant
 
 SLICE_SECONDS = 15.0
+GATHER = dt.timedelta(milliseconds=200)  # so that full batches are written, not the first few of a page
 
 
 @handles("plan")
@@ -24,7 +25,8 @@ def plan(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
             flow = Flow.objects.select_related("source", "target", "mapping").get(pk=key)
             if not plan_flow(owner=owner, flow=flow):
                 return None
-            request_work(tenant_id=tenant_id, kind="post", key=str(flow.target_id))
+            following = ("pair", str(flow.pk)) if flow.stage == Stage.PARALLEL else ("post", str(flow.target_id))
+            request_work(tenant_id=tenant_id, kind=following[0], key=following[1], delay=GATHER)
     return dt.timedelta(0)
 
 

@@ -1,0 +1,227 @@
+"""Pairing: every shadow posting beside what staff entered in the ledger, each with exactly one verdict. Set-based SQL throughout.
+
+Entries are found by what identifies them, in this order: the same order number or reference and the same amount; the same number;
+the same amount and currency within a few days. What is left on our side staff never entered; what is left on theirs is either
+entered twice or not explained by any source record.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.db import connection as database
+
+from marketplace.core.clock import now
+from marketplace.mapping.models import Flow
+
+#: How far outside the period staff's entries are looked for: a sale of the 31st booked on the 3rd is timing, not missing.
+MARGIN = dt.timedelta(days=40)
+#: Amounts this close are equal: one cent.
+TOLERANCE = "0.01"
+NEAR_DAYS = 5
+
+
+@dataclass(frozen=True)
+class PairingResult:
+    """How many postings and entries now stand in pairs, and how many pairs are new or different from before."""
+
+    pairs: int
+    changed: int
+
+
+def pair_flow(*, flow: Flow) -> PairingResult:
+    """Compare again. Resolutions of pairs that stay the same are kept. Inside the tenant's transaction."""
+    if flow.parallel_from is None or flow.parallel_until is None:
+        return PairingResult(0, 0)
+    values = {
+        "flow": flow.pk,
+        "target": flow.target_id,
+        "from": flow.parallel_from,
+        "until": flow.parallel_until,
+        "early": flow.parallel_from - MARGIN,
+        "late": flow.parallel_until + MARGIN,
+        "near": NEAR_DAYS,
+        "at": now(),
+    }
+    with database.cursor() as cursor:
+        for statement in (_OURS, _THEIRS, _PAIRS, _BY_KEY_AND_AMOUNT, _BY_KEY, _BY_AMOUNT, _FRESH):
+            cursor.execute(statement, values)
+        cursor.execute(_FORGET, values)
+        forgotten = cursor.rowcount
+        cursor.execute(_KEEP, values)
+        added = cursor.rowcount
+        cursor.execute("SELECT count(*) FROM fresh")
+        total = cursor.fetchone()[0]
+        cursor.execute("DROP TABLE ours, theirs, paired, fresh")
+    return PairingResult(total, max(forgotten, added))
+
+
+def _key(*expressions: str) -> str:
+    """What identifies a document in a reference somebody typed: its digits when it ends in a number, else its letters and digits."""
+    cleaned = [f"upper(regexp_replace({text}, '[^0-9A-Za-z]', '', 'g'))" for text in expressions]
+    keys = [f"CASE WHEN {text} ~ '^[A-Z]*[0-9]{{3,}}$' THEN substring({text} FROM '[0-9]+$') ELSE {text} END" for text in cleaned]
+    return ", ".join(keys)
+
+
+_OURS = f"""
+    CREATE TEMP TABLE ours ON COMMIT DROP AS
+    SELECT posting.id, posting.data_type, coalesce(posting.document->>'settles', 'invoice') AS settles,
+        {_key("coalesce(posting.document->>'reference', '')")} AS reference_key,
+        {_key("posting.number")} AS number_key,
+        posting.amount, posting.tax_amount, posting.currency, posting.occurred_on, lower(trim(posting.party)) AS party,
+        posting.ledger_account
+    FROM posting_posting posting
+    WHERE posting.flow_id = %(flow)s AND posting.state = 'shadow' AND posting.action = 'create'
+        AND posting.occurred_on BETWEEN %(from)s AND %(until)s
+"""
+# Not ours: entries this product wrote itself. Entries paired in another flow stay there.
+_THEIRS = f"""
+    CREATE TEMP TABLE theirs ON COMMIT DROP AS
+    SELECT record.id, record.data_type, coalesce(record.body->>'settles', 'invoice') AS settles,
+        {_key("record.reference")} AS reference_key, {_key("record.number")} AS number_key,
+        record.amount, coalesce(record.tax_amount, 0) AS tax_amount, record.currency, record.occurred_on,
+        lower(trim(record.party)) AS party, record.ledger_account
+    FROM sync_record record
+    WHERE record.connection_id = %(target)s AND NOT record.is_deleted AND coalesce(record.body->>'status', '') <> 'void'
+        AND record.occurred_on BETWEEN %(early)s AND %(late)s
+        AND (record.data_type, coalesce(record.body->>'settles', 'invoice')) IN (SELECT DISTINCT data_type, settles FROM ours)
+        AND NOT EXISTS (SELECT FROM posting_posting own JOIN mapping_flow other ON other.id = own.flow_id
+            WHERE other.target_id = record.connection_id AND own.data_type = record.data_type
+            AND own.external_id = record.external_id AND own.state IN ('posted', 'linked', 'reversed'))
+        AND NOT EXISTS (SELECT FROM cutover_pair elsewhere WHERE elsewhere.entry_id = record.id
+            AND elsewhere.flow_id <> %(flow)s AND elsewhere.posting_id IS NOT NULL)
+"""
+_PAIRS = """
+    CREATE INDEX ON ours (data_type, reference_key);
+    CREATE INDEX ON theirs (data_type, reference_key);
+    ANALYZE ours; ANALYZE theirs;
+    CREATE TEMP TABLE paired (ours_id bigint PRIMARY KEY, theirs_id bigint UNIQUE) ON COMMIT DROP
+"""
+_KEYS = """
+    our_keys AS (
+        SELECT id, data_type, settles, key, amount, currency, occurred_on FROM ours, LATERAL (VALUES (reference_key), (number_key))
+            AS keys (key) WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
+        GROUP BY id, data_type, settles, key, amount, currency, occurred_on
+    ), their_keys AS (
+        SELECT id, data_type, settles, key, amount, currency, occurred_on FROM theirs, LATERAL (VALUES (reference_key), (number_key))
+            AS keys (key) WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE theirs_id = theirs.id)
+        GROUP BY id, data_type, settles, key, amount, currency, occurred_on
+    )
+"""
+# Documents of one number and amount (two equal part payments, say) pair in the order of their dates.
+_BY_KEY_AND_AMOUNT = f"""
+    WITH {_KEYS}, our_rank AS (
+        SELECT *, row_number() OVER (PARTITION BY data_type, settles, key, amount, currency ORDER BY occurred_on, id) AS place
+        FROM our_keys
+    ), their_rank AS (
+        SELECT *, row_number() OVER (PARTITION BY data_type, settles, key, amount, currency ORDER BY occurred_on, id) AS place
+        FROM their_keys
+    ), candidates AS (
+        SELECT our_rank.id AS ours_id, their_rank.id AS theirs_id
+        FROM our_rank JOIN their_rank USING (data_type, settles, key, amount, currency, place)
+    )
+    INSERT INTO paired SELECT DISTINCT ON (theirs_id) ours_id, theirs_id FROM (
+        SELECT DISTINCT ON (ours_id) ours_id, theirs_id FROM candidates ORDER BY ours_id, theirs_id) one
+    ORDER BY theirs_id, ours_id ON CONFLICT DO NOTHING
+"""
+_BY_KEY = f"""
+    WITH {_KEYS}, our_rank AS (
+        SELECT *, row_number() OVER (PARTITION BY data_type, settles, key ORDER BY amount DESC, occurred_on, id) AS place
+        FROM our_keys
+    ), their_rank AS (
+        SELECT *, row_number() OVER (PARTITION BY data_type, settles, key ORDER BY amount DESC, occurred_on, id) AS place
+        FROM their_keys
+    ), candidates AS (
+        SELECT our_rank.id AS ours_id, their_rank.id AS theirs_id
+        FROM our_rank JOIN their_rank USING (data_type, settles, key, place)
+    )
+    INSERT INTO paired SELECT DISTINCT ON (theirs_id) ours_id, theirs_id FROM (
+        SELECT DISTINCT ON (ours_id) ours_id, theirs_id FROM candidates ORDER BY ours_id, theirs_id) one
+    ORDER BY theirs_id, ours_id ON CONFLICT DO NOTHING
+"""
+# Without a common number: the same money within a few days, but only where each is the other's nearest, and only for entries
+# whose number says nothing else (its key belongs to none of our documents).
+_BY_AMOUNT = """
+    WITH candidates AS (
+        SELECT ours.id AS ours_id, theirs.id AS theirs_id, abs(ours.occurred_on - theirs.occurred_on) AS apart,
+            (ours.party <> theirs.party)::int AS stranger
+        FROM ours JOIN theirs USING (data_type, settles, amount, currency)
+        WHERE abs(ours.occurred_on - theirs.occurred_on) <= %(near)s
+            AND NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
+            AND NOT EXISTS (SELECT FROM paired WHERE theirs_id = theirs.id)
+            AND NOT EXISTS (SELECT FROM ours named WHERE named.data_type = theirs.data_type
+                AND named.reference_key <> '' AND named.reference_key = theirs.reference_key)
+    ), ranked AS (
+        SELECT *, row_number() OVER (PARTITION BY ours_id ORDER BY stranger, apart, theirs_id) AS our_choice,
+            row_number() OVER (PARTITION BY theirs_id ORDER BY stranger, apart, ours_id) AS their_choice
+        FROM candidates
+    )
+    INSERT INTO paired SELECT ours_id, theirs_id FROM ranked WHERE our_choice = 1 AND their_choice = 1 ON CONFLICT DO NOTHING
+"""
+_FRESH = f"""
+    CREATE TEMP TABLE fresh ON COMMIT DROP AS
+    SELECT ours.id AS posting_id, theirs.id AS entry_id, ours.data_type, ours.occurred_on, ours.currency,
+        CASE
+            WHEN ours.currency <> theirs.currency THEN 'currency'
+            WHEN abs(ours.amount - theirs.amount) > {TOLERANCE} THEN 'amount'
+            WHEN abs(ours.tax_amount - theirs.tax_amount) > {TOLERANCE} THEN 'tax'
+            WHEN date_trunc('month', ours.occurred_on) <> date_trunc('month', theirs.occurred_on) THEN 'timing'
+            WHEN ours.occurred_on <> theirs.occurred_on THEN 'date'
+            WHEN ours.ledger_account <> theirs.ledger_account THEN 'ledger_account'
+            WHEN ours.party <> theirs.party AND ours.party <> '' AND theirs.party <> '' THEN 'party'
+            ELSE 'match'
+        END AS verdict,
+        CASE
+            WHEN ours.currency <> theirs.currency THEN ours.amount
+            WHEN abs(ours.amount - theirs.amount) > {TOLERANCE} THEN abs(ours.amount - theirs.amount)
+            WHEN abs(ours.tax_amount - theirs.tax_amount) > {TOLERANCE} THEN abs(ours.tax_amount - theirs.tax_amount)
+            ELSE abs(ours.amount)
+        END AS money,
+        to_jsonb(array_remove(ARRAY[
+            CASE WHEN ours.currency <> theirs.currency THEN
+                jsonb_build_object('field', 'Currency', 'ours', ours.currency, 'theirs', theirs.currency) END,
+            CASE WHEN ours.amount <> theirs.amount THEN
+                jsonb_build_object('field', 'Amount', 'ours', round(ours.amount, 2)::text, 'theirs', round(theirs.amount, 2)::text) END,
+            CASE WHEN ours.tax_amount <> theirs.tax_amount THEN
+                jsonb_build_object('field', 'Tax', 'ours', round(ours.tax_amount, 2)::text, 'theirs', round(theirs.tax_amount, 2)::text) END,
+            CASE WHEN ours.occurred_on <> theirs.occurred_on THEN
+                jsonb_build_object('field', 'Date', 'ours', ours.occurred_on::text, 'theirs', theirs.occurred_on::text) END,
+            CASE WHEN ours.ledger_account <> theirs.ledger_account THEN
+                jsonb_build_object('field', 'Ledger accounts', 'ours', ours.ledger_account, 'theirs', theirs.ledger_account) END,
+            CASE WHEN ours.party <> theirs.party THEN
+                jsonb_build_object('field', 'Customer', 'ours', posting.party, 'theirs', record.party) END
+        ], NULL)) AS differences
+    FROM paired JOIN ours ON ours.id = paired.ours_id JOIN theirs ON theirs.id = paired.theirs_id
+        JOIN posting_posting posting ON posting.id = ours.id JOIN sync_record record ON record.id = theirs.id
+    UNION ALL
+    SELECT ours.id, NULL, ours.data_type, ours.occurred_on, ours.currency, 'missing_in_theirs', abs(ours.amount), '[]'::jsonb
+    FROM ours WHERE NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
+    UNION ALL
+    SELECT NULL, theirs.id, theirs.data_type, theirs.occurred_on, theirs.currency,
+        CASE WHEN EXISTS (
+            SELECT FROM theirs twin JOIN paired ON paired.theirs_id = twin.id
+            WHERE twin.data_type = theirs.data_type AND twin.settles = theirs.settles AND (
+                (theirs.reference_key <> '' AND twin.reference_key = theirs.reference_key)
+                OR (twin.amount = theirs.amount AND twin.currency = theirs.currency AND twin.party = theirs.party
+                    AND twin.occurred_on = theirs.occurred_on AND theirs.reference_key = ''))
+        ) THEN 'duplicate_in_theirs' ELSE 'missing_in_ours' END,
+        abs(theirs.amount), '[]'::jsonb
+    FROM theirs
+    WHERE NOT EXISTS (SELECT FROM paired WHERE theirs_id = theirs.id)
+        AND theirs.occurred_on BETWEEN %(from)s AND %(until)s
+        AND (theirs.party IN (SELECT party FROM ours) OR theirs.ledger_account IN (SELECT ledger_account FROM ours)
+            OR theirs.reference_key IN (SELECT reference_key FROM ours WHERE reference_key <> ''))
+"""
+_FORGET = """
+    DELETE FROM cutover_pair pair WHERE pair.flow_id = %(flow)s AND NOT EXISTS (
+        SELECT FROM fresh WHERE fresh.posting_id IS NOT DISTINCT FROM pair.posting_id
+            AND fresh.entry_id IS NOT DISTINCT FROM pair.entry_id AND fresh.verdict = pair.verdict AND fresh.money = pair.money)
+"""
+_KEEP = """
+    INSERT INTO cutover_pair (flow_id, posting_id, entry_id, data_type, verdict, occurred_on, money, currency, differences,
+        resolution, resolution_reason, paired_at)
+    SELECT %(flow)s, posting_id, entry_id, data_type, verdict, occurred_on, money, currency, differences, 'open', '', %(at)s
+    FROM fresh WHERE NOT EXISTS (SELECT FROM cutover_pair pair WHERE pair.flow_id = %(flow)s
+        AND fresh.posting_id IS NOT DISTINCT FROM pair.posting_id AND fresh.entry_id IS NOT DISTINCT FROM pair.entry_id)
+"""

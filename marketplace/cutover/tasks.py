@@ -1,0 +1,29 @@
+"""The work the queue asks of this slice."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from marketplace.core.work import handles
+from marketplace.cutover.pairing import pair_flow
+from marketplace.cutover.rehearsal import rehearse
+from marketplace.mapping.models import Flow, Stage
+from tenants.context import tenant
+
+
+@handles("pair")
+def pair(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
+    """Compare one flow's shadow postings with the ledger; `key` is the flow."""
+    with tenant(tenant_id):
+        flow = Flow.objects.select_related("target").get(pk=key)
+        if flow.stage == Stage.PARALLEL:
+            pair_flow(flow=flow)
+    return None
+
+
+@handles("rehearse")
+def run_sandbox(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
+    """Run the sandbox cases of one flow; `key` is the flow."""
+    rehearse(tenant_id=tenant_id, flow_id=uuid.UUID(key))
+    return None

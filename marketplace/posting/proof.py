@@ -1,0 +1,99 @@
+"""Proof: for every day, source total = posted + held + excluded, counted from the source's records, not from what we posted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import connection as database
+
+from marketplace.mapping.models import Flow
+from marketplace.mapping.templates import template
+
+STATES = ("posted", "shadow", "pending", "held", "failed", "excluded")
+
+
+@dataclass(frozen=True)
+class DayProof:
+    """One day of one flow in one currency. `unplanned` records have no outcome yet: while there are any, nothing is proved."""
+
+    date: dt.date
+    currency: str
+    counts: dict[str, int]
+    amounts: dict[str, Decimal]
+    source_count: int
+    source_amount: Decimal
+
+    @property
+    def unplanned(self) -> int:
+        return self.source_count - sum(self.counts.values())
+
+    @property
+    def difference(self) -> Decimal:
+        """Money no outcome accounts for."""
+        return self.source_amount - sum(self.amounts.values(), Decimal(0))
+
+    @property
+    def is_proved(self) -> bool:
+        return self.unplanned == 0 and self.difference == 0 and not self.counts["pending"]
+
+    @property
+    def needs_attention(self) -> bool:
+        return bool(self.counts["held"] or self.counts["failed"])
+
+    @property
+    def state(self) -> str:
+        """good: proved and nothing waits; warn: proved, something waits for a person; bad: not proved."""
+        if not self.is_proved:
+            return "bad" if self.difference or self.unplanned else "warn"
+        return "warn" if self.needs_attention else "good"
+
+
+def proof_of(flow: Flow, first: dt.date, last: dt.date) -> list[DayProof]:
+    """The proof of each day from `first` to `last`, days without records left out, oldest first."""
+    with database.cursor() as cursor:
+        cursor.execute(_PROOF, [flow.pk, flow.source_id, template(flow.template).source_type, first, last])
+        rows = cursor.fetchall()
+    days: dict[tuple[dt.date, str], DayProof] = {}
+    for date, currency, state, count, amount, told in rows:
+        day = days.setdefault(
+            (date, currency),
+            DayProof(date, currency, dict.fromkeys(STATES, 0), dict.fromkeys(STATES, Decimal(0)), 0, Decimal(0)),
+        )
+        days[date, currency] = _with(day, state, count, amount, told)
+    return list(days.values())
+
+
+def _with(day: DayProof, state: str | None, count: int, amount: Decimal, told: Decimal | None) -> DayProof:
+    counts, amounts = dict(day.counts), dict(day.amounts)
+    if state is not None:
+        counts[state] += count
+        amounts[state] += told or 0
+    return DayProof(
+        day.date, day.currency, counts, amounts, day.source_count + count, day.source_amount + (amount or 0)
+    )
+
+
+def total_of(days: Sequence[DayProof]) -> dict[str, dict[str, int]]:
+    """Counts per state over several days, by currency."""
+    totals: dict[str, dict[str, int]] = {}
+    for day in days:
+        total = totals.setdefault(day.currency, {"source": 0, **dict.fromkeys(STATES, 0)})
+        total["source"] += day.source_count
+        for state in STATES:
+            total[state] += day.counts[state]
+    return totals
+
+
+# The source's amount comes from the record as read; the outcome's from the plan that decided about it.
+_PROOF = """
+    SELECT record.occurred_on, record.currency, outcome.state, count(*), sum(coalesce(record.amount, 0)), sum(outcome.amount)
+    FROM sync_record record
+    LEFT JOIN posting_recordoutcome outcome ON outcome.flow_id = %s AND outcome.record_id = record.id
+        AND outcome.digest = record.digest
+    WHERE record.connection_id = %s AND record.data_type = %s AND record.occurred_on BETWEEN %s AND %s
+    GROUP BY record.occurred_on, record.currency, outcome.state
+    ORDER BY record.occurred_on, record.currency
+"""
