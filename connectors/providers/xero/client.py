@@ -99,9 +99,7 @@ class XeroOAuth(OAuth):
         except httpx.HTTPError as error:
             raise TransientError("Xero cannot be reached at the moment.", detail=repr(error)) from error
         if response.status_code >= 500 or response.status_code == 429:
-            raise TransientError(
-                "Xero could not list your organisations yet.", detail=str(response.status_code)
-            )
+            raise TransientError("Xero could not list your organisations yet.", detail=str(response.status_code))
         if response.status_code >= 400:
             raise ReconnectRequired("Xero no longer accepts this consent. Please start again.")
         return [
@@ -123,9 +121,7 @@ def _connections(response: httpx.Response) -> list[dict[str, Any]]:
 
 def _object(answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
-        raise UnexpectedResponse(
-            "Xero answered with something else than an object.", detail=repr(answer)[:200]
-        )
+        raise UnexpectedResponse("Xero answered with something else than an object.", detail=repr(answer)[:200])
     return answer
 
 
@@ -151,9 +147,7 @@ def _denied(status: int, detail: str) -> ConnectorError | None:
             detail=detail,
         )
     if status == 403 and detail == "AuthenticationUnsuccessful":
-        return ReconnectRequired(
-            "This organisation was disconnected in Xero. Reconnect to go on.", detail=detail
-        )
+        return ReconnectRequired("This organisation was disconnected in Xero. Reconnect to go on.", detail=detail)
     return None
 
 

@@ -31,7 +31,7 @@ Read = Callable[[Row], SourceRecord]
 
 @dataclass
 class Walk:
-    """Where a reader stands: `count` rows read of the listing `since`, the last being `last`, changed `at`."""
+    """Where a reader stands: `count` rows read of the listing `since`; the last is `last`, changed `at`."""
 
     since: str = ""
     count: int = 0

@@ -28,6 +28,7 @@ TaxMode = Literal["inclusive", "exclusive", "none"]
 DocumentStatus = Literal["draft", "open", "paid", "void"]
 AccountKind = Literal["bank", "asset", "liability", "equity", "income", "expense", "receivable", "payable"]
 
+NO_TAX = "NONE"
 TAX_MODES: dict[str, TaxMode] = {"Inclusive": "inclusive", "Exclusive": "exclusive", "NoTax": "none"}
 DOCUMENT_STATUSES: dict[str, DocumentStatus] = {
     "DRAFT": "draft",
@@ -175,7 +176,7 @@ def _lines(rows: Sequence[Raw]) -> tuple[tuple[DocumentLine, ...], str]:
             quantity=money(row.get("Quantity", 1)),
             amount=money(row["LineAmount"]),
             ledger_account=row.get("AccountCode") or row.get("AccountID") or "",
-            tax_rate=row.get("TaxType", ""),
+            tax_rate=_tax_code(row.get("TaxType", "")),
             tax_amount=money(row.get("TaxAmount", 0)),
             sku=row.get("ItemCode", ""),
         )
@@ -183,6 +184,11 @@ def _lines(rows: Sequence[Raw]) -> tuple[tuple[DocumentLine, ...], str]:
         if not _is_note(row)
     )
     return lines, "\n".join(notes)
+
+
+def _tax_code(tax_type: str) -> str:
+    """Xero names even the absence of tax."""
+    return "" if tax_type == NO_TAX else tax_type
 
 
 def _is_note(row: Raw) -> bool:

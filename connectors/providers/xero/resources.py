@@ -108,9 +108,7 @@ class XeroStream(Stream):
     def rows(self, client: Client, external_ids: Sequence[str]) -> list[Row]:
         """The objects with these ids as Xero has them now."""
         if self.takes_ids:
-            asks = [
-                {**self.asked(self.only), "IDs": ",".join(ids)} for ids in chunks(external_ids, IDS_PER_CALL)
-            ]
+            asks = [{**self.asked(self.only), "IDs": ",".join(ids)} for ids in chunks(external_ids, IDS_PER_CALL)]
         else:
             asks = [
                 self.asked(self.only, " OR ".join(f'{self.id_key}==guid("{id}")' for id in ids))
@@ -169,9 +167,7 @@ class WritableXeroStream(XeroStream, WritableStream):
     def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
         """A batch refused as a whole wrote nothing; its elements are then sent one by one."""
         try:
-            return self.post(
-                client, self.create_method, self.path, [self.write(draft) for draft in drafts], key
-            )
+            return self.post(client, self.create_method, self.path, [self.write(draft) for draft in drafts], key)
         except RecordRejected as refused:
             if len(drafts) == 1:
                 return [refused]
@@ -260,10 +256,7 @@ class WritableXeroStream(XeroStream, WritableStream):
         elements = answer.get(self.list_key) or []
         if len(elements) != len(bodies):
             raise OutcomeUnknown("Xero did not confirm every document of a batch; they are looked up.")
-        return [
-            refusal_of(element) if is_refused(element) else self.written(client, element)
-            for element in elements
-        ]
+        return [refusal_of(element) if is_refused(element) else self.written(client, element) for element in elements]
 
     def written(self, client: Client, element: Row) -> Written:
         total = element.get(self.total_key)

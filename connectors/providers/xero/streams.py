@@ -257,9 +257,7 @@ class Expenses(WritableXeroStream):
 
     def voided(self, row: Row) -> Row:
         """Xero wants the required fields again, even to delete."""
-        required: Row = {
-            key: row[key] for key in ("Type", "Contact", "BankAccount", "LineItems") if key in row
-        }
+        required: Row = {key: row[key] for key in ("Type", "Contact", "BankAccount", "LineItems") if key in row}
         return {**required, "Status": "DELETED"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, TypeVar
 
+from connectors.providers.xero.reading import NO_TAX
 from connectors.providers.xero.values import account_reference, country_name, is_guid
 from connectors.sdk.records import (
     Address,
@@ -27,7 +28,6 @@ Kind = TypeVar("Kind", bound=Record)
 AMOUNT_TYPES = {"inclusive": "Inclusive", "exclusive": "Exclusive", "none": "NoTax"}
 CENT = Decimal("0.01")
 UNIT = Decimal("0.0001")  # the finest unit amount, with unitdp=4
-NO_TAX = "NONE"
 
 
 def reference_of(draft: Draft, limit: int = 255) -> str:
@@ -111,12 +111,9 @@ def _per_unit(line: DocumentLine) -> tuple[Decimal, Decimal, str]:
 def customer_payment(draft: Draft) -> Body:
     payment = _expect(draft, CustomerPayment)
     kind = "CreditNote" if payment.settles == "credit_note" else "Invoice"
-    if payment.document_id:
-        document = {f"{kind}ID": payment.document_id}
-    else:
-        document = {f"{kind}Number": payment.document_number}
+    by_number = {f"{kind}Number": payment.document_number}
     return {
-        kind: document,
+        kind: {f"{kind}ID": payment.document_id} if payment.document_id else by_number,
         "Account": account_reference(payment.ledger_account),
         "Date": str(payment.date),
         "Amount": payment.amount,
