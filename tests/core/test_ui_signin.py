@@ -31,7 +31,7 @@ def test_personal_page_shows_the_switcher_and_its_own_navigation(
 ) -> None:
     html, outline = page_of(alice_client, url)
     assert outline.unbalanced == outline.open == []
-    assert "Kestrel &amp; Co" in html
+    assert ", switch business" in html
     assert 'aria-label="Your sign-in"' in html
 
 
