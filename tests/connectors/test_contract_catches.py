@@ -145,7 +145,7 @@ class BelievesClosedPeriods(Invoices):
         outcomes = super().create(client, drafts, key=key)
         for refused in outcomes:
             if isinstance(refused, ConnectorError):
-                refused.code = "other"  # type: ignore[union-attr]
+                refused.code = "other"
         return outcomes
 
 
