@@ -1,0 +1,79 @@
+"""Shopify's money is text in major units, once in the shop's currency and once in the buyer's; ledgers want the shop's."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from connectors.sdk.records import Tax
+
+ZERO = Decimal(0)
+
+
+class Unreadable(ValueError):
+    """A row does not make sense; the sentence says why, to a bookkeeper."""
+
+
+def money(bag: Mapping[str, Any] | None) -> Decimal:
+    """The shop-currency side of a MoneyBag; absent bags are zero."""
+    return ZERO if bag is None else amount(bag["shopMoney"])
+
+
+def amount(value: Mapping[str, Any]) -> Decimal:
+    """The amount of a MoneyV2."""
+    try:
+        parsed = Decimal(value["amount"])
+    except (InvalidOperation, TypeError) as error:
+        raise Unreadable(f"Shopify sent {value['amount']!r} where an amount belongs.") from error
+    if not parsed.is_finite():
+        raise Unreadable(f"Shopify sent {value['amount']!r} where an amount belongs.")
+    return parsed
+
+
+def moment(text: str) -> dt.datetime:
+    """An instant with its time zone."""
+    try:
+        parsed = dt.datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise Unreadable(f"Shopify sent {text!r} where a date belongs.") from error
+    if parsed.tzinfo is None:
+        raise Unreadable(f"Shopify sent the date {text} without its time zone.")
+    return parsed
+
+
+def stamp(value: dt.datetime) -> str:
+    """As Shopify writes instants: UTC, to the second."""
+    return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def discounts(node: Mapping[str, Any]) -> Decimal:
+    """Every discount that fell to a line, those on the whole order included."""
+    return sum((money(part["allocatedAmountSet"]) for part in node["discountAllocations"]), ZERO)
+
+
+def taxes(node: Mapping[str, Any]) -> tuple[Tax, ...]:
+    """A line's taxes. What a sales channel pays to the tax office itself is named so, as it is no debt of the shop."""
+    return tuple(
+        Tax(name=_tax_name(line), rate=Decimal(str(line["rate"] or 0)), amount=money(line["priceSet"]))
+        for line in node["taxLines"]
+    )
+
+
+def _tax_name(line: Mapping[str, Any]) -> str:
+    return f"{line['title']} (paid by the sales channel)" if line.get("channelLiable") else str(line["title"])
+
+
+def shared_out(total: Decimal, among: Iterable[Tax]) -> tuple[Tax, ...]:
+    """`total` of refunded tax over the taxes of the line it belongs to, in their proportion, to the last cent."""
+    parts = [tax for tax in among if tax.amount]
+    if not parts:
+        return (Tax(name="Tax", rate=ZERO, amount=total),) if total else ()
+    whole = sum((tax.amount for tax in parts), ZERO)
+    unit = Decimal(1).scaleb(int(min(total.as_tuple().exponent, -2)))
+    shares = [(total * tax.amount / whole).quantize(unit) for tax in parts[:-1]]
+    shares.append(total - sum(shares, ZERO))
+    return tuple(
+        Tax(name=tax.name, rate=tax.rate, amount=share) for tax, share in zip(parts, shares, strict=True) if share
+    )

@@ -1,0 +1,92 @@
+"""Bulk operations: one query over everything, prepared by Shopify as a file whose lines name their parents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from connectors.providers.shopify.client import ShopifyClient
+from connectors.providers.shopify.queries import BULK_STATUS, BULK_STATUS_COST, MUTATION_COST, RUN_BULK, Shape
+from connectors.sdk.errors import ConfigurationError, RateLimited, TransientError, UnexpectedResponse
+
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
+LATER_SECONDS = 60.0
+
+Operation = dict[str, Any]
+
+
+class Gone(Exception):
+    """The operation is unknown, failed or too old; it has to be started again."""
+
+
+def start(client: ShopifyClient, query: str) -> Operation:
+    """Submit; several at a time are refused, which passes."""
+    answer = client.graphql(RUN_BULK, {"query": query}, cost=MUTATION_COST)["bulkOperationRunQuery"]
+    if answer["userErrors"]:
+        first = answer["userErrors"][0]
+        if first["code"] in ("OPERATION_IN_PROGRESS", "LIMIT_REACHED"):
+            raise RateLimited("Shopify prepares other exports of this shop first.", retry_after=LATER_SECONDS)
+        raise UnexpectedResponse("Shopify did not accept our export query.", detail=str(first)[:300])
+    operation: Operation = answer["bulkOperation"]
+    return operation
+
+
+def wait_for(client: ShopifyClient, operation_id: str) -> Operation:
+    """The finished operation. Raises `Gone`, or `RateLimited` when it takes long: its cursor resumes the waiting."""
+    for pause in PAUSES:
+        operation = _status(client, operation_id)
+        if operation["status"] == "COMPLETED":
+            return operation
+        if operation["status"] not in ("CREATED", "RUNNING"):
+            raise _failure(operation)
+        client.access.sleep(pause)
+    raise RateLimited("Shopify is still preparing the export.", retry_after=LATER_SECONDS)
+
+
+def _status(client: ShopifyClient, operation_id: str) -> Operation:
+    operation = client.graphql(BULK_STATUS, {"id": operation_id}, cost=BULK_STATUS_COST)["bulkOperation"]
+    if operation is None:
+        raise Gone(operation_id)
+    found: Operation = operation
+    return found
+
+
+def _failure(operation: Operation) -> Exception:
+    if operation["status"] in ("EXPIRED", "CANCELED", "CANCELING"):
+        return Gone(operation["id"])
+    if operation["errorCode"] == "ACCESS_DENIED":
+        return ConfigurationError("Shopify does not let this connection export that. Reconnect and allow everything.")
+    return TransientError("Shopify could not prepare the export; it is asked again.", detail=str(operation)[:300])
+
+
+def rows(client: ShopifyClient, operation: Operation, shape: Shape, *, after: int) -> Iterator[dict[str, Any]]:
+    """The root objects from number `after` on, their children gathered into lists. An empty result has no file."""
+    if not operation["url"]:
+        return
+    fields = {_child_type(part.field): part.field for part in shape.parts}
+    current: dict[str, Any] | None = None
+    position = 0
+    for node in client.download(operation["url"]):
+        if "__parentId" in node:
+            assert current is not None, "grouped files start with a root"
+            current[fields[_type(node["id"])]].append(_child(node))
+            continue
+        if current is not None and position > after:
+            yield current
+        position += 1
+        current = node | {field: [] for field in fields.values()}
+    if current is not None and position > after:
+        yield current
+
+
+def _child(node: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in node.items() if name != "__parentId"}
+
+
+def _type(gid: str) -> str:
+    return gid.split("/")[3]
+
+
+def _child_type(field: str) -> str:
+    """`lineItems` holds objects of type `LineItem`."""
+    return field[0].upper() + field[1:].removesuffix("s")

@@ -1,0 +1,155 @@
+"""HTTP to one shop: GraphQL over POST, Shopify's point budget and its error bodies."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+import httpx
+
+from connectors.providers.shopify.manifest import API_VERSION, MANIFEST
+from connectors.providers.shopify.oauth import ShopifyOAuth
+from connectors.sdk.client import Client, parse_json
+from connectors.sdk.errors import (
+    ConfigurationError,
+    ConnectorError,
+    RateLimited,
+    ReconnectRequired,
+    TransientError,
+    UnexpectedResponse,
+)
+
+GRAPHQL = f"/admin/api/{API_VERSION}/graphql.json"
+IN_MEMORY_BYTES = 16 * 1024 * 1024
+
+_DENIED = "Shopify does not let this connection read or change that. Reconnect and allow everything that is asked for."
+_REFUSALS: dict[int, ConnectorError] = {
+    402: ConfigurationError(
+        "The shop is frozen because its Shopify plan is unpaid. Its owner can settle it in Shopify."
+    ),
+    403: ConfigurationError(_DENIED),
+    404: ReconnectRequired(
+        "Shopify knows no shop with this address any more. Reconnect with the shop's current address."
+    ),
+    423: ConfigurationError("Shopify has locked this shop. Its owner can ask Shopify's support why."),
+}
+
+
+class InvalidVariables(UnexpectedResponse):
+    """A value is of a kind Shopify's schema does not know, such as a country that does not exist."""
+
+
+class ShopifyClient(Client):
+    manifest = MANIFEST
+
+    def url(self, host: str, path: str) -> str:
+        if not self.access.simulator:
+            return super().url(host, path)
+        return f"{self.access.simulator.rstrip('/')}/shops/{self.access.organisation_id}{path}"
+
+    def headers(self, token: str) -> dict[str, str]:
+        return {"X-Shopify-Access-Token": token, "Accept": "application/json"}
+
+    def graphql(
+        self, query: str, variables: Mapping[str, Any] | None = None, *, cost: int, is_write: bool = False
+    ) -> Any:
+        """The `data` of one query or mutation."""
+        body = {"query": query, "variables": dict(variables or {})}
+        return self.request("POST", "admin", GRAPHQL, is_write=is_write, spends={"cost": cost}, json=body)
+
+    def read_error(self, response: httpx.Response) -> ConnectorError | None:
+        if response.status_code in _REFUSALS:
+            refusal = _REFUSALS[response.status_code]
+            return type(refusal)(refusal.user_message, detail=response.text[:300])
+        if response.status_code != 200 or b'"errors"' not in response.content:
+            return None
+        return self._graphql_error(response)
+
+    def standard_error(self, response: httpx.Response, is_write: bool) -> ConnectorError | None:
+        """Shopify's own fault comes as an error inside a good answer, too."""
+        if response.status_code == 200 and "INTERNAL_SERVER_ERROR" in _codes(response):
+            return self._lost_answer(is_write, response.text[:300])
+        return super().standard_error(response, is_write)
+
+    def parse(self, response: httpx.Response, is_write: bool) -> Any:
+        answer = super().parse(response, is_write)
+        if not isinstance(answer, dict) or not isinstance(answer.get("data"), dict):
+            detail = response.text[:200]
+            if is_write:
+                raise self._lost_answer(True, detail)
+            raise UnexpectedResponse("Shopify answered without any data.", detail=detail)
+        self._report(answer)
+        return answer["data"]
+
+    def _graphql_error(self, response: httpx.Response) -> ConnectorError | None:
+        codes = _codes(response)
+        detail = response.text[:500]
+        if "THROTTLED" in codes:
+            return RateLimited("Shopify asked us to slow down.", retry_after=self._pause(response), detail=detail)
+        if "ACCESS_DENIED" in codes:
+            return ConfigurationError(_DENIED, detail=detail)
+        if "SHOP_INACTIVE" in codes:
+            return ConfigurationError("This shop is closed or paused in Shopify.", detail=detail)
+        if "INVALID_VARIABLE" in codes:
+            return InvalidVariables("Shopify does not know one of these values, such as the country.", detail=detail)
+        if codes and "INTERNAL_SERVER_ERROR" not in codes:
+            return UnexpectedResponse("Shopify did not understand a question we asked.", detail=detail)
+        return None
+
+    def _pause(self, response: httpx.Response) -> float:
+        """Seconds until the bucket holds what the throttled query asked for."""
+        answer = parse_json(response.content)
+        self._report(answer)
+        cost = answer.get("extensions", {}).get("cost", {})
+        status = cost.get("throttleStatus", {})
+        missing = float(cost.get("requestedQueryCost", 0)) - float(status.get("currentlyAvailable", 0))
+        return max(0.1, missing / float(status.get("restoreRate") or 50))
+
+    def _report(self, answer: Mapping[str, Any]) -> None:
+        status = answer.get("extensions", {}).get("cost", {}).get("throttleStatus")
+        if status:
+            remaining, rate = int(status["currentlyAvailable"]), float(status["restoreRate"])
+            self.access.budget.report("cost", remaining, rate)
+
+    def download(self, url: str) -> Iterator[Any]:
+        """The rows of a bulk operation's file. It lies outside the shop and is fetched without our token."""
+        with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as file:
+            failures = 0
+            while not self._copied(url, file, failures := failures + 1):
+                file.seek(0)
+                file.truncate()
+            file.seek(0)
+            try:
+                yield from map(parse_json, file)
+            except ValueError as error:
+                raise TransientError("Shopify's file is not complete.", detail=str(error)) from error
+
+    def _copied(self, url: str, file: IO[bytes], failures: int) -> bool:
+        """Whether the whole file was fetched. Raises `TransientError` when it was tried often enough."""
+        self.calls += 1
+        try:
+            with self.http.stream("GET", url) as response:
+                response.raise_for_status()
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+        except httpx.HTTPError as error:
+            self._wait_or_raise(TransientError("Shopify broke off its file.", detail=type(error).__name__), failures)
+            return False
+        return True
+
+
+def _codes(response: httpx.Response) -> set[str]:
+    """The codes of a GraphQL answer's errors; `UNKNOWN` where an error has none."""
+    try:
+        answer = parse_json(response.content)
+    except ValueError:
+        return set()
+    errors = answer.get("errors") if isinstance(answer, dict) else None
+    if not isinstance(errors, list):
+        return {"UNKNOWN"} if errors else set()
+    return {str(error.get("extensions", {}).get("code", "UNKNOWN")) for error in errors}
+
+
+CLIENT = ShopifyClient
+OAUTH = ShopifyOAuth

@@ -1,0 +1,131 @@
+"""How a list is read: everything by a bulk operation, later changes by pages, objects by id; all give the same rows."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from connectors.providers.shopify import bulk
+from connectors.providers.shopify.amounts import moment, stamp
+from connectors.providers.shopify.client import ShopifyClient
+from connectors.providers.shopify.queries import Listing, Part, Shape
+from connectors.sdk.streams import Cursor
+
+Row = dict[str, Any]
+Chunk = tuple[list[Row], Cursor, int | None, bool]
+
+#: Shopify's search index may lag behind its own time stamps.
+OVERLAP = dt.timedelta(seconds=60)
+#: With more pages of changes than this, a bulk operation needs fewer calls.
+PAGES_BEFORE_BULK = 4
+BEGINNING = "2000-01-01T00:00:00Z"
+
+
+def chunks(
+    client: ShopifyClient, listing: Listing, cursor: Cursor | None, *, size: int, overlap: dt.timedelta
+) -> Iterator[Chunk]:
+    """(rows, cursor, total, is_last) of everything changed since `cursor`.
+
+    A cursor holds `updated_at`, and while a listing is under way what it needs to go on: `bulk` and `row`, or `after`;
+    both with the `since` they were asked with.
+    """
+    if cursor is None:
+        yield from _bulk(client, listing, {"updated_at": BEGINNING, "since": ""}, size)
+    elif "bulk" in cursor:
+        yield from _bulk(client, listing, cursor, size)
+    else:
+        since = cursor.get("since") or stamp(moment(cursor["updated_at"]) - overlap)
+        yield from _pages(client, listing, cursor, since, size)
+
+
+def _pages(client: ShopifyClient, listing: Listing, cursor: Cursor, since: str, size: int) -> Iterator[Chunk]:
+    """Changes page by page. Many changes are read by a bulk operation instead."""
+    first = min(size, listing.shape.most)
+    after, newest = cursor.get("after"), cursor["updated_at"]
+    total = None
+    while True:
+        variables = {"first": first, "after": after, "query": listing.changed_since(since)}
+        answer = client.graphql(listing.page, variables, cost=listing.page_cost(first))
+        found = _connection(answer, listing)
+        if listing.count and total is None:
+            total = answer[listing.count]["count"]
+            if after is None and total > first * PAGES_BEFORE_BULK:
+                yield from _bulk(client, listing, {"updated_at": newest, "since": since}, size)
+                return
+        rows = [complete(client, listing.shape, node) for node in found["nodes"]]
+        newest = max([newest, *(row[_stamp_field(listing)] for row in rows)])
+        after = found["pageInfo"]["endCursor"]
+        is_last = not found["pageInfo"]["hasNextPage"]
+        going_on = {} if is_last else {"after": after, "since": since}
+        yield rows, {"updated_at": newest, **going_on}, total, is_last
+        if is_last:
+            return
+
+
+def _connection(answer: Row, listing: Listing) -> Row:
+    """The list inside the answer; a shop without Shopify Payments has none."""
+    holder = answer[listing.within] if listing.within else answer
+    empty = {"nodes": [], "pageInfo": {"hasNextPage": False, "endCursor": None}}
+    found: Row = holder[listing.field] if holder else empty
+    return found
+
+
+def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, size: int) -> Iterator[Chunk]:
+    """A bulk operation, new or under way. What changes while it runs is read again: the cursor stops at its start."""
+    if "bulk" not in cursor:
+        operation = bulk.start(client, listing.bulk(cursor["since"]))
+        cursor = {**cursor, "bulk": operation["id"], "row": 0}
+        yield [], cursor, None, False
+    try:
+        operation = bulk.wait_for(client, cursor["bulk"])
+    except bulk.Gone:
+        yield from _bulk(client, listing, {"updated_at": cursor["updated_at"], "since": cursor["since"]}, size)
+        return
+    yield from _bulk_rows(client, listing, cursor, operation, size)
+
+
+def _bulk_rows(client: ShopifyClient, listing: Listing, cursor: Cursor, operation: Row, size: int) -> Iterator[Chunk]:
+    total = int(operation["rootObjectCount"])
+    newest, limit = cursor["updated_at"], operation["createdAt"]
+    pending: list[Row] = []
+    row = cursor["row"]
+    for node in bulk.rows(client, operation, listing.shape, after=row):
+        if len(pending) == size:
+            row += len(pending)
+            yield pending, {**cursor, "row": row, "updated_at": newest}, total, False
+            pending = []
+        pending.append(node)
+        newest = max(newest, min(node[_stamp_field(listing)], limit))
+    yield pending, {"updated_at": newest}, total, True
+
+
+def _stamp_field(listing: Listing) -> str:
+    return "issuedAt" if listing.time_filter == "issued_at" else "updatedAt"
+
+
+def by_ids(client: ShopifyClient, shape: Shape, numbers: Sequence[str]) -> list[Row]:
+    """The objects that exist, in as few calls as their cost allows."""
+    found: list[Row] = []
+    for start in range(0, len(numbers), shape.most):
+        ids = [f"gid://shopify/{shape.type}/{number}" for number in numbers[start : start + shape.most]]
+        nodes = client.graphql(shape.by_ids, {"ids": ids}, cost=max(1, len(ids) * shape.each))["nodes"]
+        found += [complete(client, shape, node) for node in nodes if node]
+    return found
+
+
+def complete(client: ShopifyClient, shape: Shape, node: Row) -> Row:
+    """Connections as plain lists, with the rare parts that did not fit read by further calls."""
+    lists = {part.field: _whole(client, shape, part, node) for part in shape.parts}
+    return {**node, **lists}
+
+
+def _whole(client: ShopifyClient, shape: Shape, part: Part, node: Row) -> list[Row]:
+    connection = node[part.field]
+    found = list(connection["nodes"])
+    while connection["pageInfo"]["hasNextPage"]:
+        variables = {"id": node["id"], "after": connection["pageInfo"]["endCursor"]}
+        answer = client.graphql(shape.rest_of(part), variables, cost=3 + part.step * part.cost)
+        connection = answer["node"][part.field]
+        found += connection["nodes"]
+    return found

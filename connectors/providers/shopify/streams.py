@@ -1,0 +1,381 @@
+"""What can be read from and written to a shop."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from connectors.providers.shopify import writing
+from connectors.providers.shopify.client import GRAPHQL, InvalidVariables, ShopifyClient
+from connectors.providers.shopify.listing import OVERLAP, by_ids, chunks
+from connectors.providers.shopify.queries import (
+    ALL_CUSTOMERS,
+    ALL_PAYOUTS,
+    CUSTOMERS,
+    MUTATION_COST,
+    ORDERS,
+    REFUND,
+    SHOP,
+    SHOP_COST,
+    Listing,
+)
+from connectors.providers.shopify.reading import (
+    Raw,
+    number_of,
+    read_company,
+    read_customer,
+    read_order,
+    read_payout,
+    read_refund,
+    source,
+)
+from connectors.sdk.client import Client
+from connectors.sdk.errors import RecordRejected
+from connectors.sdk.records import Company, Customer, Order, Payout, Record, Refund
+from connectors.sdk.streams import (
+    Cursor,
+    Draft,
+    Field,
+    Outcome,
+    Page,
+    RejectedRow,
+    Request,
+    SourceRecord,
+    Stream,
+    WritableStream,
+    Written,
+)
+
+_LINE_FIELDS = (
+    Field("lines", "Items", "lines"),
+    Field("lines.kind", "Kind of line", "choice", "Product, shipping, tip, gift card, duties, fee or rounding"),
+    Field("lines.description", "Product"),
+    Field("lines.quantity", "Quantity", "number"),
+    Field("lines.amount", "Line total", "money", "After discounts; with tax if the shop's prices include it"),
+    Field("lines.discount_amount", "Line discount", "money"),
+    Field("lines.sku", "SKU"),
+    Field("lines.taxes.name", "Tax", hint="Such as VAT or CA State Tax"),
+    Field("lines.taxes.rate", "Tax rate", "number"),
+    Field("lines.taxes.amount", "Line tax", "money"),
+)
+_PAYMENT_FIELDS = (
+    Field("payments", "Transactions", "lines"),
+    Field("payments.method", "Payment gateway", "choice", "Such as Shopify Payments, PayPal or Cash"),
+    Field("payments.amount", "Transaction amount", "money"),
+    Field("payments.paid_at", "Transaction date", "datetime"),
+    Field("payments.fee_amount", "Shopify Payments fee", "money"),
+)
+_CUSTOMER_FIELDS = (
+    Field("customer", "Customer", "party"),
+    Field("customer.name", "Customer name"),
+    Field("customer.email", "Contact email"),
+    Field("customer.country", "Billing country"),
+)
+
+
+def _client(client: Client) -> ShopifyClient:
+    assert isinstance(client, ShopifyClient)
+    return client
+
+
+def _page(
+    read: Iterable[SourceRecord | RejectedRow], cursor: Cursor, total: int | None = None, is_last: bool = True
+) -> Page:
+    found = list(read)
+    return Page(
+        records=tuple(row for row in found if isinstance(row, SourceRecord)),
+        rejected=tuple(row for row in found if isinstance(row, RejectedRow)),
+        cursor=cursor,
+        total=total,
+        is_last=is_last,
+    )
+
+
+class ListedStream(Stream):
+    """A type with a list of its own: `page_size` rows to a page where a bulk operation reads them."""
+
+    listing: ClassVar[Listing]
+    page_size = 250
+    stamp_field: ClassVar[str] = "updatedAt"
+    overlap: ClassVar[dt.timedelta] = OVERLAP
+    deletes = "never"
+
+    def read(self, raw: Raw) -> Record:
+        raise NotImplementedError
+
+    def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
+        shop = _client(client)
+        listed = chunks(shop, self.listing, cursor, size=self.page_size, overlap=self.overlap)
+        for rows, going_on, total, is_last in listed:
+            yield _page(self.rows(shop, rows), going_on, total, is_last)
+
+    def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
+        shop = _client(client)
+        return _page(self.rows(shop, by_ids(shop, self.listing.shape, external_ids)), {})
+
+    def rows(self, client: ShopifyClient, raws: Sequence[Raw]) -> Iterator[SourceRecord | RejectedRow]:
+        for raw in raws:
+            yield source(raw, self.read, self.stamp_field)
+
+
+class Orders(ListedStream):
+    """Refunds come with their orders: a refund changes its order, and Shopify has no list of refunds."""
+
+    data_type = "order"
+    label = "Orders"
+    record = Order
+    listing = ORDERS
+    fields = (
+        Field("number", "Order"),
+        Field("placed_at", "Date", "datetime"),
+        Field("updated_at", "Updated", "datetime"),
+        Field("status", "Payment status", "choice"),
+        Field("currency", "Store currency", "choice"),
+        Field("total", "Total", "money"),
+        Field("tax_total", "Taxes", "money"),
+        Field("discount_total", "Discounts", "money"),
+        Field("shipping_total", "Shipping", "money"),
+        Field("taxes_included", "Prices include tax", "flag"),
+        Field("is_test", "Test order", "flag"),
+        *_CUSTOMER_FIELDS,
+        *_LINE_FIELDS,
+        *_PAYMENT_FIELDS,
+        Field("country", "Shipping country", "choice"),
+        Field("channel", "Channel", "choice", "Such as web, pos or draft order"),
+        Field("tags", "Tags"),
+        Field("note", "Notes"),
+    )
+
+    def read(self, raw: Raw) -> Order:
+        return read_order(raw)
+
+    def rows(self, client: ShopifyClient, raws: Sequence[Raw]) -> Iterator[SourceRecord | RejectedRow]:
+        refunds = _refunds_by_order(client, raws)
+        for raw in raws:
+            yield source(raw, self.read)
+            yield from (source(refund, read_refund) for refund in refunds.get(raw["id"], ()))
+
+
+def _refunds_by_order(client: ShopifyClient, orders: Sequence[Raw]) -> dict[str, list[Raw]]:
+    """The refunds of these orders in full, which neither a page nor a bulk operation may list."""
+    numbers = [number_of(refund["id"]) for order in orders for refund in order["refunds"]]
+    grouped: dict[str, list[Raw]] = {}
+    for refund in by_ids(client, REFUND, numbers):
+        grouped.setdefault(refund["order"]["id"], []).append(refund)
+    return grouped
+
+
+class Refunds(Stream):
+    data_type = "refund"
+    label = "Refunds"
+    record = Refund
+    page_size = 250
+    deletes = "never"
+    carried_by = "order"
+    fields = (
+        Field("order_number", "Order"),
+        Field("refunded_at", "Date", "datetime"),
+        Field("updated_at", "Updated", "datetime"),
+        Field("currency", "Store currency", "choice"),
+        Field("total", "Refund total", "money"),
+        Field("tax_total", "Taxes", "money"),
+        Field("taxes_included", "Prices include tax", "flag"),
+        Field("is_test", "Test order", "flag"),
+        *_CUSTOMER_FIELDS,
+        *(field for field in _LINE_FIELDS if field.path != "lines.discount_amount"),
+        *_PAYMENT_FIELDS,
+        Field("reason", "Reason for refund"),
+        Field("country", "Shipping country", "choice"),
+    )
+
+    def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
+        """Refunds arrive in the pages of the orders; Shopify lists them nowhere else."""
+        yield _page((), cursor or {})
+
+    def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
+        return _page((source(raw, read_refund) for raw in by_ids(_client(client), REFUND, external_ids)), {})
+
+
+class Payouts(ListedStream):
+    """A payout has no time of change, so those of the last month are read again for their status."""
+
+    data_type = "payout"
+    label = "Payouts"
+    record = Payout
+    listing = ALL_PAYOUTS
+    stamp_field = "issuedAt"
+    overlap = dt.timedelta(days=30)
+    poll_seconds = 3600
+    fields = (
+        Field("number", "Payout ID"),
+        Field("paid_date", "Payout date", "date"),
+        Field("status", "Status", "choice"),
+        Field("currency", "Currency", "choice"),
+        Field("gross", "Charges", "money"),
+        Field("refunds", "Refunds", "money"),
+        Field("adjustments", "Adjustments", "money", "Disputes, reserves, advances and retried payouts"),
+        Field("fees", "Fees", "money"),
+        Field("net", "Total", "money"),
+        Field("bank_reference", "Trace ID", hint="The bank's reference of the transfer"),
+    )
+
+    def read(self, raw: Raw) -> Payout:
+        return read_payout(raw)
+
+
+class Customers(ListedStream, WritableStream):
+    data_type = "customer"
+    label = "Customers"
+    record = Customer
+    listing = ALL_CUSTOMERS
+    batch_size = 50
+    fields = (
+        Field("name", "Name"),
+        Field("email", "Email"),
+        Field("phone", "Phone number"),
+        Field("company", "Company"),
+        Field("updated_at", "Updated", "datetime"),
+        Field("address.line1", "Address"),
+        Field("address.line2", "Apartment, suite, etc."),
+        Field("address.city", "City"),
+        Field("address.region", "State, county or region"),
+        Field("address.postal_code", "Postal code"),
+        Field("address.country", "Country/region", "choice"),
+    )
+
+    def read(self, raw: Raw) -> Customer:
+        return read_customer(raw)
+
+    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
+        """Shopify takes an e-mail address or phone number once, so a repetition is refused; then it is looked up.
+
+        A draft with neither is looked up before, as nothing else would keep it from being created twice.
+        """
+        shop = _client(client)
+        nameless = [draft for draft in drafts if not _is_unique(draft)]
+        outcomes: dict[str, Outcome] = {**self.find(client, nameless)} if nameless else {}
+        new = [draft for draft in drafts if draft.key not in outcomes]
+        outcomes |= _created(shop, new) if new else {}
+        repeated = [draft for draft in new if _is_duplicate(outcomes[draft.key])]
+        outcomes |= self.find(client, repeated) if repeated else {}
+        return [outcomes[draft.key] for draft in drafts]
+
+    def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
+        """Shopify has no locking, so the version is compared just before the write."""
+        shop = _client(client)
+        found = by_ids(shop, CUSTOMERS, [external_id])
+        if not found:
+            return RecordRejected("This customer no longer exists in Shopify.", code="missing_reference")
+        current = source(found[0], self.read)
+        if version and isinstance(current, SourceRecord) and current.version != version:
+            return RecordRejected("This customer was changed in Shopify meanwhile.", code="stale")
+        address_id = (found[0]["defaultAddress"] or {}).get("id", "")
+        body = writing.update_body(external_id, writing.customer_of(draft.document), address_id)
+        answer = shop.graphql(body["query"], body["variables"], cost=2 * MUTATION_COST, is_write=True)
+        errors = [error for result in answer.values() for error in result["userErrors"]]
+        if errors:
+            return writing.refusal(errors)
+        return _written(shop, by_ids(shop, CUSTOMERS, [external_id])[0])
+
+    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
+        """Customers are deleted; Shopify keeps those with orders."""
+        shop = _client(client)
+        body = writing.delete_body(external_ids)
+        cost = len(external_ids) * MUTATION_COST
+        answer = shop.graphql(body["query"], body["variables"], cost=cost, is_write=True)
+        return [_deleted(answer[f"c{place}"], id) for place, id in enumerate(external_ids)]
+
+    def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:
+        keys = {draft.reference: draft.key for draft in drafts if draft.reference}
+        if not keys:
+            return {}
+        shop = _client(client)
+        asked = " OR ".join(f"tag:'{_quoted(reference)}'" for reference in keys)
+        first = min(len(keys), CUSTOMERS.most)
+        variables = {"first": first, "query": asked}
+        nodes = shop.graphql(ALL_CUSTOMERS.page, variables, cost=ALL_CUSTOMERS.page_cost(first))["customers"]["nodes"]
+        return {keys[tag]: _written(shop, node) for node in nodes for tag in node["tags"] if tag in keys}
+
+    def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
+        path = urlsplit(client.url("admin", GRAPHQL)).path
+        return Request(method="POST", path=path, body=writing.create_body(drafts))
+
+
+def _is_unique(draft: Draft) -> bool:
+    customer = writing.customer_of(draft.document)
+    return bool(customer.email or customer.phone)
+
+
+def _is_duplicate(outcome: Outcome) -> bool:
+    return isinstance(outcome, RecordRejected) and outcome.code == "duplicate"
+
+
+def _created(shop: ShopifyClient, drafts: Sequence[Draft]) -> dict[str, Outcome]:
+    """By posting key. A value Shopify cannot even read fails the whole call, so the drafts are then sent one by one."""
+    body = writing.create_body(drafts)
+    try:
+        answer = shop.graphql(body["query"], body["variables"], cost=len(drafts) * MUTATION_COST, is_write=True)
+    except InvalidVariables as error:
+        if len(drafts) > 1:
+            return {key: found for draft in drafts for key, found in _created(shop, [draft]).items()}
+        return {drafts[0].key: RecordRejected(error.user_message, detail=error.detail)}
+    results = {draft.key: answer[f"c{place}"] for place, draft in enumerate(drafts)}
+    return {
+        key: writing.refusal(result["userErrors"]) if result["userErrors"] else _written(shop, result["customer"])
+        for key, result in results.items()
+    }
+
+
+def _written(shop: ShopifyClient, raw: Raw) -> Written:
+    current = source(raw, read_customer)
+    number = number_of(raw["id"])
+    store = shop.access.organisation_id.removesuffix(".myshopify.com")
+    return Written(
+        external_id=number,
+        number=raw["displayName"],
+        version=current.version if isinstance(current, SourceRecord) else "",
+        url=f"https://admin.shopify.com/store/{store}/customers/{number}",
+        raw=raw,
+    )
+
+
+def _deleted(result: dict[str, Any], external_id: str) -> Outcome:
+    if result["userErrors"]:
+        return writing.refusal(result["userErrors"])
+    return Written(external_id=external_id, raw=result)
+
+
+def _quoted(reference: str) -> str:
+    return reference.replace("\\", "\\\\").replace("'", "\\'")
+
+
+class CompanyStream(Stream):
+    data_type = "company"
+    label = "Store"
+    record = Company
+    page_size = 1
+    deletes = "never"
+    poll_seconds = 86400
+    fields = (
+        Field("name", "Store name"),
+        Field("base_currency", "Store currency", "choice"),
+        Field("country", "Country/region", "choice"),
+        Field("time_zone", "Time zone", "choice"),
+    )
+
+    def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
+        raw = _client(client).graphql(SHOP, cost=SHOP_COST)["shop"]
+        yield _page([_company(raw)], {"updated_at": raw["updatedAt"]}, 1)
+
+    def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
+        found = next(self.pages(client, None))
+        return _page([row for row in found.records if row.external_id in external_ids], {})
+
+
+def _company(raw: Raw) -> SourceRecord | RejectedRow:
+    return source({**raw, "id": raw["myshopifyDomain"]}, read_company)
+
+
+STREAMS: tuple[Stream, ...] = (Orders(), Refunds(), Payouts(), Customers(), CompanyStream())

@@ -1,0 +1,121 @@
+"""Standard customers as Shopify's mutations, many to a call, and Shopify's refusals as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from connectors.providers.shopify.queries import CUSTOMER
+from connectors.sdk.errors import RecordRejected
+from connectors.sdk.records import Address, Customer, Record
+from connectors.sdk.streams import Draft
+
+_ANSWER = f"{{ customer {{ {CUSTOMER} }} userErrors {{ field message }} }}"
+_FIELDS = {
+    "email": "e-mail address",
+    "phone": "phone number",
+    "firstName": "first name",
+    "lastName": "last name",
+    "zip": "postal code",
+    "countryCode": "country",
+    "provinceCode": "region",
+}
+
+
+def create_body(drafts: Sequence[Draft]) -> dict[str, Any]:
+    """One mutation that creates every draft, each tagged with its reference so that it can be found again."""
+    names = ", ".join(f"$c{place}: CustomerInput!" for place in range(len(drafts)))
+    calls = " ".join(f"c{place}: customerCreate(input: $c{place}) {_ANSWER}" for place in range(len(drafts)))
+    variables = {f"c{place}": _new_customer(draft) for place, draft in enumerate(drafts)}
+    return {"query": f"mutation({names}) {{ {calls} }}", "variables": variables}
+
+
+def _new_customer(draft: Draft) -> dict[str, Any]:
+    customer = customer_of(draft.document)
+    address = address_input(customer)
+    return {
+        **customer_input(customer),
+        **({"addresses": [address]} if address else {}),
+        **({"tags": [draft.reference]} if draft.reference else {}),
+    }
+
+
+def update_body(external_id: str, customer: Customer, address_id: str) -> dict[str, Any]:
+    """The customer and, in the same call, the default address; other addresses stay as they are."""
+    gid = f"gid://shopify/Customer/{external_id}"
+    address = address_input(customer)
+    names, calls = ["$input: CustomerInput!"], [f"customer: customerUpdate(input: $input) {_ANSWER}"]
+    variables: dict[str, Any] = {"input": {"id": gid, **customer_input(customer)}}
+    if address:
+        names += ["$customer: ID!", "$address: MailingAddressInput!"]
+        variables |= {"customer": gid, "address": address}
+        target = "customerAddressCreate("
+        if address_id:
+            names.append("$addressId: ID!")
+            variables["addressId"] = address_id
+            target = "customerAddressUpdate(addressId: $addressId, "
+        calls.append(
+            f"address: {target}customerId: $customer, address: $address, setAsDefault: true) "
+            "{ userErrors { field message } }"
+        )
+    return {"query": f"mutation({', '.join(names)}) {{ {' '.join(calls)} }}", "variables": variables}
+
+
+def delete_body(external_ids: Sequence[str]) -> dict[str, Any]:
+    names = ", ".join(f"$c{place}: CustomerDeleteInput!" for place in range(len(external_ids)))
+    calls = " ".join(
+        f"c{place}: customerDelete(input: $c{place}) {{ deletedCustomerId userErrors {{ field message }} }}"
+        for place in range(len(external_ids))
+    )
+    variables = {f"c{place}": {"id": f"gid://shopify/Customer/{id}"} for place, id in enumerate(external_ids)}
+    return {"query": f"mutation({names}) {{ {calls} }}", "variables": variables}
+
+
+def customer_of(record: Record) -> Customer:
+    if not isinstance(record, Customer):
+        raise RecordRejected("Only customers can be written to Shopify.")
+    return record
+
+
+def customer_input(customer: Customer) -> dict[str, Any]:
+    """A field at its default is not sent. Shopify wants the last word of a name apart."""
+    first, _, last = customer.name.rpartition(" ")
+    given = {
+        "firstName": first or last,
+        "lastName": last if first else "",
+        "email": customer.email,
+        "phone": customer.phone,
+    }
+    return {name: value for name, value in given.items() if value or (name == "lastName" and customer.name)}
+
+
+def address_input(customer: Customer) -> dict[str, Any]:
+    address: Address = customer.address
+    given = {
+        "address1": address.line1,
+        "address2": address.line2,
+        "city": address.city,
+        "zip": address.postal_code,
+        "provinceCode": address.region,
+        "countryCode": address.country,
+        "company": customer.company,
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def refusal(errors: Sequence[Mapping[str, Any]]) -> RecordRejected:
+    """Shopify's complaints about one customer, in one sentence."""
+    said = "; ".join(
+        f"{_field(error)} {error['message'][:1].lower()}{error['message'][1:]}".strip() for error in errors
+    )
+    code = "duplicate" if "already been taken" in said else "other"
+    if "does not exist" in said or "not found" in said.lower():
+        code = "missing_reference"
+    return RecordRejected(f"Shopify did not accept this customer: {said}.", code=code, detail=str(list(errors))[:300])
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    """The field's name where the message does not begin with it."""
+    name = str((error.get("field") or [""])[-1])
+    words = _FIELDS.get(name, "")
+    return "" if error["message"].lower().startswith((words or name).split(" ")[0].lower()) else words
