@@ -14,6 +14,9 @@ import httpx
 
 from connectors.testing.store import Body, Collection
 
+#: Shuffled deliveries are held back by up to so many real seconds, whatever the simulator's speed.
+SHUFFLED_WITHIN = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
@@ -103,7 +106,7 @@ class Outbox:
         if is_dropped:
             return
         for _ in range(2 if is_twice else 1):
-            self._schedule(id, self._random.uniform(0, 2.0) if self.habits.shuffle else 0.0)
+            self._schedule(id, self._random.uniform(0, SHUFFLED_WITHIN) if self.habits.shuffle else 0.0)
         self._start()
 
     def deliveries(self) -> list[Body]:
@@ -131,7 +134,7 @@ class Outbox:
     def _schedule(self, id: str, seconds: float) -> None:
         with self._wake:
             self._order += 1
-            heapq.heappush(self._due, (time.monotonic() + seconds / self._speed, self._order, id))
+            heapq.heappush(self._due, (time.monotonic() + seconds, self._order, id))
             self._wake.notify()
 
     def _start(self) -> None:
@@ -181,7 +184,7 @@ class Outbox:
             is_given_up = answer == "no address" or entry["attempts"] > len(retries)
             entry["status"] = "given_up" if is_given_up else "retrying"
             if not is_given_up:
-                self._schedule(id, retries[entry["attempts"] - 1])
+                self._schedule(id, retries[entry["attempts"] - 1] / self._speed)
         self._log.put(id, entry)
 
 
