@@ -187,6 +187,7 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_SIGNUP_FORM_CLASS = "tenants.forms.SignUpForm"
+ACCOUNT_ADAPTER = "tenants.letters.AccountAdapter"
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_CONFIRM_EMAIL_ON_GET = False  # mail scanners open links; a person presses the button
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
@@ -206,6 +207,7 @@ DEFAULT_FROM_EMAIL = env_str("TIEOUT_EMAIL_FROM", "Tieout <no-reply@localhost>")
 # Without a mail server the letters are files, so that a person can still open the link in them.
 EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'filebased'}.EmailBackend"
 EMAIL_FILE_PATH = PLACES.mail
+SHOWS_LETTERS = TIEOUT_ENV == "local" and not EMAIL_HOST  # on a page of their own, /letters/
 if IS_PRODUCTION and not EMAIL_HOST:
     raise ImproperlyConfigured("Production needs TIEOUT_EMAIL_HOST: people verify their address by mail.")
 

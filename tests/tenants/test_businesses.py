@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from allauth.mfa.adapter import get_adapter
 from django.core import mail
 from django.test import Client
+from pytest_django.fixtures import Settings
 
 from tenants.choices import Role
 from tenants.context import tenant as tenant_context
@@ -84,3 +88,22 @@ def test_second_factor_is_sealed_and_a_changed_one_is_refused() -> None:
     other = "A" if sealed[20] != "A" else "B"
     with pytest.raises(UnableToOpenSecondFactor):
         get_adapter().decrypt(sealed[:20] + other + sealed[21:])
+
+
+def test_letters_are_shown_where_none_are_sent(client: Client, settings: Settings, tmp_path: Path) -> None:
+    assert client.get("/letters/").status_code == 404
+    settings.SHOWS_LETTERS = True
+    settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    settings.EMAIL_FILE_PATH = tmp_path
+    names = {"email": "dora@example.com", "full_name": "Dora", "password1": PASSWORD, "password2": PASSWORD}
+    page = client.post("/user/signup/", names, follow=True).content.decode()
+    assert 'href="/letters/"' in page
+    shown = client.get("/letters/").content.decode()
+    link = re.search(r'href="http://testserver(/user/confirm-email/[^"]+)"', shown)
+    assert link
+    assert client.get(link[1]).status_code == 200
+
+
+def test_no_letters_yet_is_said(client: Client, settings: Settings, tmp_path: Path) -> None:
+    settings.SHOWS_LETTERS, settings.EMAIL_FILE_PATH = True, tmp_path / "missing"
+    assert "No letter yet" in client.get("/letters/").content.decode()
