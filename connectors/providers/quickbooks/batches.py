@@ -1,0 +1,212 @@
+"""Writing in batches: build, send up to 30 in one call, and pair every result with its draft."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from connectors.providers.quickbooks.client import QuickBooksClient, portions, quoted_list
+from connectors.providers.quickbooks.faults import fault_of, rejection
+from connectors.providers.quickbooks.listing import Entity, fetch_page, fetch_rows, read_pages
+from connectors.providers.quickbooks.manifest import BATCH_SIZE, PAGE_SIZE
+from connectors.providers.quickbooks.names import item_ids, no_tax_code, party_ids
+from connectors.providers.quickbooks.reading import is_voided, money, note_reference, sync_token, version_of
+from connectors.providers.quickbooks.writing import References, document_number, total_of, wanted_party
+from connectors.sdk.client import Client
+from connectors.sdk.errors import RecordRejected
+from connectors.sdk.records import Document, Party, Record
+from connectors.sdk.streams import Cursor, Draft, Outcome, Page, Request, Stream, WritableStream, Written
+
+Json = dict[str, Any]
+DocumentType = TypeVar("DocumentType", bound=Record)
+#: One document as it will be sent: the object type and its body, or why it cannot be.
+Prepared = tuple[str, Json] | RecordRejected
+
+
+def company_client(client: Client) -> QuickBooksClient:
+    if not isinstance(client, QuickBooksClient):
+        raise TypeError(f"QuickBooks streams need a QuickBooks client, not {type(client).__name__}")
+    return client
+
+
+class Listed(Stream):
+    """Read by walking its entities; transactions also have the change feed, which tells of deletions."""
+
+    entities: ClassVar[tuple[Entity, ...]]
+    page_size = PAGE_SIZE
+    has_feed: ClassVar[bool] = True
+
+    def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
+        yield from read_pages(company_client(client), self.entities, cursor, self.page_size, has_feed=self.has_feed)
+
+    def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
+        return fetch_page(company_client(client), self.entities, external_ids, self.page_size)
+
+
+class Written30(Listed, WritableStream):
+    """Written through QuickBooks' batch call, whose elements succeed or fail on their own.
+
+    `web_page` opens a document in QuickBooks, by entity.
+    """
+
+    batch_size = BATCH_SIZE
+    web_page: ClassVar[dict[str, str]]
+
+    @abstractmethod
+    def prepare(self, client: QuickBooksClient, drafts: Sequence[Draft], *, create: bool, key: str) -> list[Prepared]:
+        """What would be sent. With `create`, missing customers, suppliers and items are made first."""
+
+    @abstractmethod
+    def search(self, drafts: Sequence[Draft]) -> list[tuple[Entity, str]]:
+        """Queries that find these drafts' documents, each with the entity it answers."""
+
+    def is_found(self, draft: Draft, row: Json) -> bool:
+        """Whether a row the search brought is this draft's document."""
+        return note_reference(row) == draft.reference
+
+    def void_item(self, entity: str, row: Json) -> Json:
+        """The operation that takes a document back."""
+        return {"operation": "delete", entity: {"Id": row["Id"], "SyncToken": row["SyncToken"]}}
+
+    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
+        company = company_client(client)
+        prepared = self.prepare(company, drafts, create=True, key=key)
+        items = _create_items(prepared)
+        results = company.write(items, key=key) if items else []
+        by_id = {item["bId"]: result for item, result in zip(items, results, strict=True)}
+        return [
+            one if isinstance(one, RecordRejected) else self._outcome(company, one[0], by_id[str(number)])
+            for number, one in enumerate(prepared)
+        ]
+
+    def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
+        """Only what the draft says is changed; an object changed meanwhile is refused as stale."""
+        company = company_client(client)
+        (prepared,) = self.prepare(company, [draft], create=True, key=draft.key)
+        if isinstance(prepared, RecordRejected):
+            return prepared
+        entity, body = prepared
+        lock = {"Id": external_id, "SyncToken": sync_token(version), "sparse": True}
+        item = {"bId": "0", "operation": "update", entity: body | lock}
+        (result,) = company.write([item], key=f"{draft.key}:{external_id}:{version}")
+        return self._outcome(company, entity, result)
+
+    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
+        company = company_client(client)
+        found = fetch_rows(company, self.entities, external_ids, self.page_size)
+        rows = {row["Id"]: (entity, row) for entity, some in found.items() for row in some}
+        outcomes: dict[str, Outcome] = {id: _absent(id) for id in external_ids if id not in rows}
+        outcomes |= {id: self._written(company, *rows[id]) for id in rows if _is_void_already(rows[id][1])}
+        for some in portions([id for id in external_ids if id not in outcomes], self.batch_size):
+            items = [{"bId": str(number)} | self.void_item(*rows[id]) for number, id in enumerate(some)]
+            results = company.write(items, key=f"void:{[(id, rows[id][1]['SyncToken']) for id in some]}")
+            for id, result in zip(some, results, strict=True):
+                outcomes[id] = self._outcome(company, rows[id][0], result)
+        return [outcomes[id] for id in external_ids]
+
+    def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:
+        company = company_client(client)
+        searches = self.search(drafts)
+        statements = [statement for _, statement in searches]
+        answers = company.queries(statements) if len(statements) > 1 else [company.query(statements[0])]
+        found: dict[str, Written] = {}
+        for (entity, _), answer in zip(searches, answers, strict=True):
+            for row in answer.get(entity.name, []):
+                for draft in drafts:
+                    if self.is_found(draft, row):
+                        found.setdefault(draft.key, self._written(company, entity.name, row))
+        return found
+
+    def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
+        """The very call `create` makes; customers and items it would create first appear by name."""
+        company = company_client(client)
+        prepared = self.prepare(company, drafts, create=False, key="")
+        return Request(
+            method="POST",
+            path=company.company_path("batch"),
+            body={"BatchItemRequest": _create_items(prepared)},
+        )
+
+    def _outcome(self, client: QuickBooksClient, entity: str, result: Json) -> Outcome:
+        fault = fault_of(result)
+        return rejection(fault) if fault else self._written(client, entity, result[entity])
+
+    def _written(self, client: QuickBooksClient, entity: str, row: Json) -> Written:
+        return Written(
+            external_id=row["Id"],
+            number=str(row.get("DocNumber") or row.get("DisplayName") or ""),
+            version=version_of(row),
+            total=total_of(row),
+            url=client.url("web", self.web_page[entity].format(id=row["Id"])),
+            raw=row,
+        )
+
+
+def _create_items(prepared: Sequence[Prepared]) -> list[Json]:
+    return [
+        {"bId": str(number), "operation": "create", one[0]: one[1]}
+        for number, one in enumerate(prepared)
+        if not isinstance(one, RecordRejected)
+    ]
+
+
+def _is_void_already(row: Json) -> bool:
+    return "TotalAmt" in row and is_voided(row, money(row["TotalAmt"]))
+
+
+def _absent(id: str) -> RecordRejected:
+    return RecordRejected(f"Transaction {id} is not in QuickBooks any more.", code="missing_reference")
+
+
+def each(drafts: Sequence[Draft], build: Callable[[Draft], tuple[str, Json]]) -> list[Prepared]:
+    """Bodies in order; a draft that cannot be built stands as its own refusal and stops no other."""
+    prepared: list[Prepared] = []
+    for draft in drafts:
+        try:
+            prepared.append(build(draft))
+        except RecordRejected as refused:
+            prepared.append(refused)
+    return prepared
+
+
+def document_references(
+    client: QuickBooksClient, documents: Iterable[Document], *, create: bool, key: str
+) -> References:
+    """Everything these sales documents name, in as few calls as possible; none when all is known."""
+    documents = list(documents)
+    accounts = [line.ledger_account for document in documents for line in document.lines]
+    wanted = [wanted_party(document.customer, document.currency) for document in documents]
+    items = item_ids(client, accounts, create=create, key=key)
+    return References(
+        items=items,
+        no_tax_code=no_tax_code(client),
+        parties=party_ids(client, "Customer", wanted, create=create, key=key),
+    )
+
+
+def party_references(
+    client: QuickBooksClient, kind: str, parties: Iterable[tuple[Party, str]], *, create: bool, key: str
+) -> dict[tuple[str, str], str | RecordRejected]:
+    wanted = [wanted_party(party, currency) for party, currency in parties]
+    return party_ids(client, kind, wanted, create=create, key=key)
+
+
+def by_number(entity: Entity, field: str, numbers: Iterable[str]) -> tuple[Entity, str]:
+    distinct = list(dict.fromkeys(numbers))
+    where = entity.where(f"{field} in {quoted_list(distinct)}")
+    return entity, f"select * from {entity.name}{where} maxresults {PAGE_SIZE}"
+
+
+def number_of(draft: Draft) -> str:
+    return document_number(str(getattr(draft.document, "number", "")), draft.reference)
+
+
+def documents_of(drafts: Sequence[Draft], kind: type[DocumentType]) -> list[DocumentType]:
+    return [typed(draft, kind) for draft in drafts]
+
+
+def typed(draft: Draft, kind: type[DocumentType]) -> DocumentType:
+    if not isinstance(draft.document, kind):
+        raise TypeError(f"A draft of {kind.data_type} holds a {draft.document.data_type}")
+    return draft.document

@@ -1,0 +1,475 @@
+"""Transactions of a simulated company: how each is checked, worked out, changed, voided and deleted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+from connectors.providers.quickbooks import simulator_faults as faults
+from connectors.providers.quickbooks.simulator_books import READ_ONLY, Books
+from connectors.providers.quickbooks.simulator_chart import DEFAULT_ITEM, RATES, RECEIVABLE, UNDEPOSITED
+from connectors.providers.quickbooks.simulator_tax import (
+    ZERO,
+    Rate,
+    TaxedLine,
+    amount,
+    line_amount,
+    net_of,
+    rounded,
+    totals,
+)
+
+Json = dict[str, Any]
+
+SALES = ("Invoice", "CreditMemo", "RefundReceipt")
+NUMBER_LENGTH = 21
+DEPOSITABLE = ("Bank", "Other Current Asset")
+PAYING = {"Cash": ("Bank",), "Check": ("Bank",), "CreditCard": ("Credit Card",)}
+LOCATED = (
+    "BillAddr",
+    "ShipAddr",
+    "BillEmail",
+    "CustomerMemo",
+    "CustomField",
+    "PrivateNote",
+    "SalesTermRef",
+    "ClassRef",
+)
+
+
+class Documents:
+    """Every write of a transaction."""
+
+    def __init__(self, books: Books) -> None:
+        self.books = books
+
+    # ------------------------------------------------------------------ create, update, void, delete
+
+    def create(
+        self,
+        entity: str,
+        body: Json,
+        *,
+        id: str = "",
+        at: dt.datetime | None = None,
+        allow_duplicates: bool = False,
+        is_staff: bool = False,
+    ) -> Json:
+        """People in the company may pass the closing date with its password; the API may not."""
+        document = self._build(entity, body)
+        if not is_staff:
+            self.books.check_open(document["TxnDate"])
+        if entity in SALES:
+            self._number(entity, document, "", allow_duplicates)
+        if entity == "Payment":
+            self._check_balances(document, {"Line": []})
+        row = self.books.add(entity, document, id=id, at=at)
+        if entity == "Payment":
+            self._apply(row, sign=-1)
+        return row
+
+    def update(self, entity: str, body: Json) -> Json:
+        row = self.books.locked(entity, body)
+        self.books.check_open(row["TxnDate"])
+        kept = row if body.get("sparse") else {name: row[name] for name in READ_ONLY}
+        changes = {name: value for name, value in body.items() if name not in READ_ONLY}
+        document = self._build(entity, {**kept, **changes})
+        self.books.check_open(document["TxnDate"])
+        if entity in SALES:
+            self._number(entity, document, row["Id"], False)
+            document = self._keep_settled(entity, document, row)
+        if entity == "Payment":
+            self._check_balances(document, row)
+            self._apply(row, sign=1)
+        saved = self.books.save(entity, {**{name: row[name] for name in READ_ONLY}, **document})
+        if entity == "Payment":
+            self._apply(saved, sign=-1)
+        return saved
+
+    def void(self, entity: str, body: Json) -> Json:
+        """Amounts become zero, the number stays."""
+        row = self.books.locked(entity, body)
+        self.books.check_open(row["TxnDate"])
+        if entity == "Payment":
+            self._apply(row, sign=1)
+        if entity == "Invoice":
+            self._release_payments(row)
+        note = f"Voided - {row['PrivateNote']}" if row.get("PrivateNote") else "Voided"
+        zeroed: Json = {name: ZERO for name in ("TotalAmt", "Balance", "UnappliedAmt", "HomeTotalAmt") if name in row}
+        lines = [{**line, "Amount": ZERO} for line in row["Line"]] if entity == "Invoice" else []
+        for line in lines:
+            detail = line.get("SalesItemLineDetail")
+            if detail:
+                line["SalesItemLineDetail"] = {
+                    name: ZERO if name in ("UnitPrice", "TaxInclusiveAmt") else value for name, value in detail.items()
+                }
+        cleared: Json = {"Line": lines, "LinkedTxn": [], "PrivateNote": note}
+        if "TxnTaxDetail" in row:
+            cleared["TxnTaxDetail"] = {"TotalTax": ZERO}
+        return self.books.save(entity, {**row, **zeroed, **cleared})
+
+    def delete(self, entity: str, body: Json) -> Json:
+        row = self.books.locked(entity, body)
+        self.books.check_open(row["TxnDate"])
+        if entity == "Payment":
+            self._apply(row, sign=1)
+        if entity == "Invoice":
+            self._release_payments(row)
+        return self.books.remove(entity, row)
+
+    # ------------------------------------------------------------------ one transaction worked out
+
+    def _build(self, entity: str, body: Json) -> Json:
+        if entity in SALES:
+            return self._sales(entity, body)
+        return {"Payment": self._payment, "Transfer": self._transfer, "Purchase": self._purchase}[entity](body)
+
+    def _sales(self, entity: str, body: Json) -> Json:
+        books = self.books
+        customer = self._customer(body)
+        currency = self._currency_of(body, customer)
+        mode = "" if books.is_american else str(body.get("GlobalTaxCalculation") or "TaxExcluded")
+        lines, taxed = self._lines(body, mode)
+        detail = body.get("TxnTaxDetail") or {}
+        override = detail.get("TotalTax")
+        summed = totals(taxed, mode=mode, override=None if override in (None, "") else amount(override, "TotalTax"))
+        subtotal = {"Amount": summed.subtotal, "DetailType": "SubTotalLineDetail", "SubTotalLineDetail": {}}
+        date = books.date(body)
+        document = {
+            **{name: body[name] for name in LOCATED if body.get(name)},
+            "DocNumber": str(body.get("DocNumber") or ""),
+            "TxnDate": date,
+            "CustomerRef": {"value": customer["Id"], "name": customer["DisplayName"]},
+            "CurrencyRef": {"value": currency},
+            "Line": [*lines, subtotal],
+            "TxnTaxDetail": {"TotalTax": summed.tax, **({"TaxLine": summed.tax_lines} if summed.tax_lines else {})},
+            "TotalAmt": summed.total,
+            "ApplyTaxAfterDiscount": False,
+            "PrintStatus": body.get("PrintStatus") or "NotSet",
+            "EmailStatus": body.get("EmailStatus") or "NotSet",
+            **({"GlobalTaxCalculation": mode} if mode else {}),
+            **self._in_home_currency(body, currency, summed.total),
+        }
+        return document | self._settlement(entity, body, document)
+
+    def _settlement(self, entity: str, body: Json, document: Json) -> Json:
+        """What a kind of sales document has beyond the others."""
+        if entity == "RefundReceipt":
+            paid_from = self.books.account(body, "DepositToAccountRef", DEPOSITABLE)
+            return {"DepositToAccountRef": self.books.account_ref(paid_from), "Balance": ZERO}
+        if entity == "CreditMemo":
+            return {"RemainingCredit": document["TotalAmt"], "Balance": document["TotalAmt"]}
+        due = body.get("DueDate")
+        default = dt.date.fromisoformat(document["TxnDate"]) + dt.timedelta(days=30)
+        return {
+            "DueDate": str(due) if due else default.isoformat(),
+            "Balance": document["TotalAmt"],
+            "ARAccountRef": {"value": RECEIVABLE},
+            "LinkedTxn": [],
+            "Deposit": ZERO,
+        }
+
+    def _keep_settled(self, entity: str, document: Json, row: Json) -> Json:
+        """An edited document keeps what was paid on it."""
+        if entity == "RefundReceipt":
+            return document
+        paid = row["TotalAmt"] - row["Balance"]
+        open_amount = document["TotalAmt"] - paid
+        if open_amount < 0:
+            raise faults.business("Business Validation Error: The amount is less than what was already paid.")
+        settled: Json = {"Balance": open_amount}
+        if entity == "CreditMemo":
+            settled["RemainingCredit"] = open_amount
+        return {**document, **settled, "LinkedTxn": row.get("LinkedTxn", [])}
+
+    def _number(self, entity: str, document: Json, own_id: str, allow_duplicates: bool) -> None:
+        """Numbers are unique per kind of document; without one the next is given."""
+        number = document["DocNumber"]
+        self.books.check_length(document, "DocNumber", NUMBER_LENGTH)
+        rows = self.books.rows(entity).values()
+        if not number:
+            taken = [int(row["DocNumber"]) for row in rows if str(row.get("DocNumber", "")).isdigit()]
+            document["DocNumber"] = str(max([1000, *taken]) + 1)
+            return
+        for row in rows:
+            is_voided = str(row.get("PrivateNote", "")).startswith("Voided")
+            if row.get("DocNumber") == number and row["Id"] != own_id and not is_voided and not allow_duplicates:
+                raise faults.duplicate_number(number, entity, row["Id"])
+
+    def _customer(self, body: Json) -> Json:
+        id = self.books.reference(body, "CustomerRef")
+        if not id:
+            raise faults.missing("CustomerRef")
+        return self.books.active("Customer", id)
+
+    def _currency_of(self, body: Json, person: Json) -> str:
+        theirs = self.books.reference(person, "CurrencyRef")
+        currency = self.books.currency(body, theirs)
+        if currency != theirs:
+            raise faults.business(
+                "Business Validation Error: You can only use one foreign currency per transaction; the customer or "
+                f"vendor uses {theirs}."
+            )
+        return currency
+
+    def _in_home_currency(self, body: Json, currency: str, total: Decimal) -> Json:
+        if currency == self.books.home:
+            return {}
+        given = body.get("ExchangeRate")
+        rate = amount(given, "ExchangeRate") if given else RATES.get((self.books.home, currency), Decimal(1))
+        return {"ExchangeRate": rate, "HomeTotalAmt": rounded(total * rate)}
+
+    # ------------------------------------------------------------------ lines
+
+    def _lines(self, body: Json, mode: str) -> tuple[list[Json], list[TaxedLine]]:
+        sent = [line for line in body.get("Line") or [] if line.get("DetailType") != "SubTotalLineDetail"]
+        if not sent:
+            raise faults.missing("Line")
+        lines, taxed = [], []
+        for number, line in enumerate(sent, 1):
+            if line.get("DetailType") != "SalesItemLineDetail":
+                raise faults.invalid_value("DetailType", line.get("DetailType"))
+            kept, sums = self._sales_line(line, mode)
+            lines.append({"Id": str(number), "LineNum": number, **kept})
+            taxed.append(sums)
+        return lines, taxed
+
+    def _sales_line(self, line: Json, mode: str) -> tuple[Json, TaxedLine]:
+        books, detail = self.books, line.get("SalesItemLineDetail") or {}
+        item = books.active("Item", books.reference(detail, "ItemRef") or DEFAULT_ITEM)
+        account = books.active("Account", item["IncomeAccountRef"]["value"])
+        code, rates = self._tax(detail, mode)
+        net, gross = line_amount(line), None
+        if mode == "TaxInclusive":
+            said = detail.get("TaxInclusiveAmt")
+            gross = net if said in (None, "") else amount(said, "TaxInclusiveAmt")
+            net = net_of(gross, rates, net)
+        quantity = amount(detail["Qty"], "Qty") if detail.get("Qty") not in (None, "") else None
+        kept = {
+            "ItemRef": {"value": item["Id"], "name": item["Name"]},
+            "ItemAccountRef": books.account_ref(account),
+            **({"Qty": quantity, "UnitPrice": _price(detail, net, quantity)} if quantity else {}),
+            **({"TaxCodeRef": {"value": code}} if code else {}),
+            **({"TaxInclusiveAmt": gross} if gross is not None else {}),
+        }
+        description = {"Description": line["Description"]} if line.get("Description") else {}
+        row = {**description, "Amount": net, "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": kept}
+        return row, TaxedLine(net, gross, rates)
+
+    def _tax(self, detail: Json, mode: str) -> tuple[str, tuple[Rate, ...]]:
+        """The line's tax code and its rates. In the United States QuickBooks knows the rate itself."""
+        books, code = self.books, self.books.reference(detail, "TaxCodeRef")
+        if books.is_american:
+            if code not in ("", "TAX", "NON"):
+                raise faults.invalid_reference("TaxCode", code)
+            rate = books.get("TaxRate", "3")
+            return code or "NON", (Rate("3", rate["RateValue"]),) if code == "TAX" else ()
+        if not code and mode == "NotApplicable":
+            return "", ()
+        if not code:
+            raise faults.business(
+                "Business Validation Error: Make sure all your transactions have a VAT rate before you save."
+            )
+        row = books.active("TaxCode", code, "TaxCode")
+        if mode == "NotApplicable":
+            return code, ()
+        ids = [part["TaxRateRef"]["value"] for part in row["SalesTaxRateList"]["TaxRateDetail"]]
+        return code, tuple(Rate(id, books.get("TaxRate", id)["RateValue"]) for id in ids)
+
+    # ------------------------------------------------------------------ payments
+
+    def _payment(self, body: Json) -> Json:
+        books = self.books
+        customer = self._customer(body)
+        currency = self._currency_of(body, customer)
+        if body.get("TotalAmt") in (None, ""):
+            raise faults.missing("TotalAmt")
+        total = amount(body["TotalAmt"], "TotalAmt")
+        if total < 0:
+            raise faults.business("Business Validation Error: The transaction amount must be 0 or greater.")
+        books.check_length(body, "PaymentRefNum", NUMBER_LENGTH)
+        deposit = books.reference(body, "DepositToAccountRef") or UNDEPOSITED
+        account = books.account({"DepositToAccountRef": {"value": deposit}}, "DepositToAccountRef", DEPOSITABLE)
+        lines = [line for line in body.get("Line") or [] if line.get("LinkedTxn")]
+        applied = sum((amount(line.get("Amount"), "Line.Amount") for line in lines), ZERO)
+        if applied > total:
+            raise faults.business("Business Validation Error: You can't apply more than the amount received.")
+        return {
+            **{name: body[name] for name in ("PrivateNote", "PaymentRefNum", "PaymentMethodRef") if body.get(name)},
+            "TxnDate": books.date(body),
+            "CustomerRef": {"value": customer["Id"], "name": customer["DisplayName"]},
+            "CurrencyRef": {"value": currency},
+            "DepositToAccountRef": {"value": account["Id"]},
+            "TotalAmt": total,
+            "UnappliedAmt": total - applied,
+            "ProcessPayment": False,
+            "Line": [self._payment_line(line, customer["Id"]) for line in lines],
+            **{
+                name: value
+                for name, value in self._in_home_currency(body, currency, total).items()
+                if "Total" not in name
+            },
+        }
+
+    def _payment_line(self, line: Json, customer_id: str) -> Json:
+        links = [{"TxnId": str(link.get("TxnId", "")), "TxnType": link.get("TxnType")} for link in line["LinkedTxn"]]
+        for link in links:
+            if link["TxnType"] not in ("Invoice", "CreditMemo"):
+                raise faults.invalid_value("TxnType", link["TxnType"])
+            found = self.books.rows(link["TxnType"]).get(link["TxnId"])
+            if found is None:
+                raise faults.not_found()
+            if found["CustomerRef"]["value"] != customer_id:
+                raise faults.business("Business Validation Error: The linked transaction belongs to another customer.")
+        return {"Amount": amount(line.get("Amount"), "Line.Amount"), "LinkedTxn": links}
+
+    def _apply(self, payment: Json, *, sign: int) -> None:
+        """Lower (-1) or restore (+1) the balances of the documents a payment settles."""
+        for line in payment["Line"]:
+            for link in line["LinkedTxn"]:
+                row = self.books.rows(link["TxnType"]).get(link["TxnId"])
+                if row is None:
+                    continue
+                balance = row["Balance"] + sign * line["Amount"]
+                others = [one for one in row.get("LinkedTxn", []) if one["TxnId"] != payment["Id"]]
+                own = [{"TxnId": payment["Id"], "TxnType": "Payment"}] if sign < 0 else []
+                settled = {"Balance": balance, "LinkedTxn": [*others, *own]}
+                if link["TxnType"] == "CreditMemo":
+                    settled["RemainingCredit"] = balance
+                self.books.save(link["TxnType"], {**row, **settled}, is_edit=False)
+
+    def _check_balances(self, payment: Json, before: Json) -> None:
+        """A payment settles no more than is open, apart from what it settled before."""
+        freed = _settled_by(before)
+        for (kind, id), settled in _settled_by(payment).items():
+            row = self.books.rows(kind).get(id)
+            if row is not None and settled > row["Balance"] + freed.get((kind, id), ZERO):
+                raise faults.business(
+                    "Business Validation Error: You can't apply more than the open balance of the transaction."
+                )
+
+    def _release_payments(self, invoice: Json) -> None:
+        """Payments of a document that goes become unapplied."""
+        for link in invoice.get("LinkedTxn", []):
+            payment = self.books.rows("Payment").get(link["TxnId"])
+            if payment is None:
+                continue
+            kept = [line for line in payment["Line"] if all(one["TxnId"] != invoice["Id"] for one in line["LinkedTxn"])]
+            applied = sum((line["Amount"] for line in kept), ZERO)
+            unapplied = payment["TotalAmt"] - applied
+            self.books.save("Payment", {**payment, "Line": kept, "UnappliedAmt": unapplied}, is_edit=False)
+
+    # ------------------------------------------------------------------ money moved and spent
+
+    def _transfer(self, body: Json) -> Json:
+        books = self.books
+        source, target = books.account(body, "FromAccountRef"), books.account(body, "ToAccountRef")
+        if source["Id"] == target["Id"]:
+            raise faults.business("Business Validation Error: A transfer needs two different accounts.")
+        if {source["Classification"], target["Classification"]} & {"Revenue", "Expense"}:
+            raise faults.business("Business Validation Error: Transfers are between balance sheet accounts only.")
+        if body.get("Amount") in (None, ""):
+            raise faults.missing("Amount")
+        total = amount(body["Amount"], "Amount")
+        if total <= 0:
+            raise faults.business("Business Validation Error: The transaction amount must be greater than 0.")
+        currency = books.currency(body, books.home)
+        rate = {
+            name: value for name, value in self._in_home_currency(body, currency, total).items() if "Total" not in name
+        }
+        return {
+            **({"PrivateNote": body["PrivateNote"]} if body.get("PrivateNote") else {}),
+            "TxnDate": books.date(body),
+            "CurrencyRef": {"value": currency},
+            "FromAccountRef": books.account_ref(source),
+            "ToAccountRef": books.account_ref(target),
+            "Amount": total,
+            **rate,
+        }
+
+    def _purchase(self, body: Json) -> Json:
+        books = self.books
+        kind = str(body.get("PaymentType") or "")
+        if kind not in PAYING:
+            raise faults.missing("PaymentType") if not kind else faults.invalid_value("PaymentType", kind)
+        account = books.account(body, "AccountRef", PAYING[kind])
+        books.check_length(body, "DocNumber", NUMBER_LENGTH)
+        entity = body.get("EntityRef") or {}
+        payee = books.active(entity.get("type") or "Vendor", str(entity["value"])) if entity.get("value") else None
+        currency = self._currency_of(body, payee) if payee else books.currency(body, books.home)
+        mode = "" if books.is_american else str(body.get("GlobalTaxCalculation") or "TaxExcluded")
+        lines, taxed = self._expense_lines(body, mode)
+        summed = totals(taxed, mode=mode, override=None)
+        named = (
+            {"value": payee["Id"], "name": payee["DisplayName"], "type": entity.get("type") or "Vendor"}
+            if payee
+            else {}
+        )
+        return {
+            **{name: body[name] for name in ("PrivateNote", "DocNumber", "CustomField") if body.get(name)},
+            "TxnDate": books.date(body),
+            "CurrencyRef": {"value": currency},
+            "AccountRef": books.account_ref(account),
+            "PaymentType": kind,
+            "Credit": bool(body.get("Credit", False)),
+            **({"EntityRef": named} if named else {}),
+            "Line": lines,
+            "TotalAmt": summed.total,
+            **({"TxnTaxDetail": {"TotalTax": summed.tax, "TaxLine": summed.tax_lines}} if summed.tax_lines else {}),
+            **({"GlobalTaxCalculation": mode} if mode else {}),
+            **self._in_home_currency(body, currency, summed.total),
+        }
+
+    def _expense_lines(self, body: Json, mode: str) -> tuple[list[Json], list[TaxedLine]]:
+        if not body.get("Line"):
+            raise faults.missing("Line")
+        lines, taxed = [], []
+        for number, line in enumerate(body["Line"], 1):
+            if line.get("DetailType") != "AccountBasedExpenseLineDetail":
+                raise faults.invalid_value("DetailType", line.get("DetailType"))
+            detail = line.get("AccountBasedExpenseLineDetail") or {}
+            account = self.books.account(detail, "AccountRef")
+            code, rates = self._expense_tax(detail, mode)
+            net, gross = line_amount(line), None
+            if mode == "TaxInclusive":
+                said = detail.get("TaxInclusiveAmt")
+                gross = net if said in (None, "") else amount(said, "TaxInclusiveAmt")
+                net = net_of(gross, rates, net)
+            kept = {
+                "AccountRef": self.books.account_ref(account),
+                "BillableStatus": "NotBillable",
+                "TaxCodeRef": {"value": code or "NON"},
+                **({"TaxInclusiveAmt": gross} if gross is not None else {}),
+            }
+            lines.append(
+                {
+                    "Id": str(number),
+                    **({"Description": line["Description"]} if line.get("Description") else {}),
+                    "Amount": net,
+                    "DetailType": "AccountBasedExpenseLineDetail",
+                    "AccountBasedExpenseLineDetail": kept,
+                }
+            )
+            taxed.append(TaxedLine(net, gross, rates))
+        return lines, taxed
+
+    def _expense_tax(self, detail: Json, mode: str) -> tuple[str, tuple[Rate, ...]]:
+        if self.books.is_american or mode == "NotApplicable":
+            return "", ()
+        return self._tax(detail, mode)
+
+
+def _settled_by(payment: Json) -> dict[tuple[str, str], Decimal]:
+    settled: dict[tuple[str, str], Decimal] = {}
+    for line in payment["Line"]:
+        for link in line["LinkedTxn"]:
+            key = (link["TxnType"], link["TxnId"])
+            settled[key] = settled.get(key, ZERO) + line["Amount"]
+    return settled
+
+
+def _price(detail: Json, net: Decimal, quantity: Decimal) -> Decimal:
+    if detail.get("UnitPrice") not in (None, ""):
+        return amount(detail["UnitPrice"], "UnitPrice")
+    return round(net / quantity, 7)

@@ -1,0 +1,238 @@
+"""Standard documents to QuickBooks' JSON. Amounts leave as exact Decimals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from connectors.providers.quickbooks.names import Wanted, display_name
+from connectors.sdk.errors import RecordRejected
+from connectors.sdk.records import (
+    Address,
+    BankTransfer,
+    CreditNote,
+    Customer,
+    CustomerPayment,
+    Document,
+    DocumentLine,
+    Expense,
+    Party,
+)
+
+Json = dict[str, Any]
+
+NUMBER_LENGTH = 21
+#: The tax codes of companies in the United States; everywhere else codes are numbers and lines may include tax.
+UNITED_STATES_CODES = {"TAX", "NON"}
+
+
+@dataclass(frozen=True)
+class References:
+    """Ids of what the documents of one batch name. An id may be the reason why there is none."""
+
+    parties: Mapping[Wanted, str | RecordRejected] = field(default_factory=dict)
+    items: Mapping[str, str | RecordRejected] = field(default_factory=dict)
+    no_tax_code: str = ""
+    documents: Mapping[str, str] = field(default_factory=dict)
+    card_accounts: frozenset[str] = frozenset()
+
+    def party(self, party: Party, currency: str) -> Json:
+        """Raises `RecordRejected` when the party could not be found or created."""
+        if party.id:
+            return {"value": party.id}
+        name = display_name(party.name)
+        if not name:
+            raise RecordRejected("The document names no customer. Choose one in the mapping.", code="missing_reference")
+        return _reference(self.parties.get((name, currency)), name)
+
+    def item(self, ledger_account: str) -> Json:
+        """Raises `RecordRejected` when the account has no item and none could be made."""
+        return _reference(self.items.get(ledger_account), f"Ledger account {ledger_account}")
+
+
+def _reference(found: str | RecordRejected | None, name: str) -> Json:
+    """A preview shows by name what would be created first."""
+    if isinstance(found, RecordRejected):
+        raise found
+    return {"value": found} if found else {"name": name}
+
+
+def wanted_party(party: Party, currency: str) -> Wanted:
+    return ("" if party.id else display_name(party.name), currency)
+
+
+def document_number(number: str, reference: str) -> str:
+    return (number or reference)[:NUMBER_LENGTH]
+
+
+def present(body: Json) -> Json:
+    """`body` without what was left at its default."""
+    return {name: value for name, value in body.items() if value not in (None, "", {}, [])}
+
+
+def sales_document(document: Document, reference: str, references: References) -> Json:
+    """Shared by invoices, credit memos and refund receipts."""
+    is_american = any(line.tax_rate in UNITED_STATES_CODES for line in document.lines)
+    return present(
+        {
+            "DocNumber": document_number(document.number, reference),
+            "TxnDate": document.date.isoformat(),
+            "CurrencyRef": {"value": document.currency},
+            "CustomerRef": references.party(document.customer, document.currency),
+            "BillEmail": present({"Address": document.customer.email}),
+            "CustomerMemo": present({"value": document.memo}),
+            "PrivateNote": reference,
+            "GlobalTaxCalculation": "" if is_american else _tax_calculation(document),
+            "Line": [_line(line, document, references, is_american) for line in document.lines],
+            "TxnTaxDetail": {"TotalTax": document.tax_total} if _is_taxed(document) else {},
+        }
+    )
+
+
+def _is_taxed(document: Document) -> bool:
+    return document.tax_mode != "none" and any(line.tax_rate for line in document.lines)
+
+
+def _tax_calculation(document: Document) -> str:
+    return {"inclusive": "TaxInclusive", "exclusive": "TaxExcluded", "none": "NotApplicable"}[document.tax_mode]
+
+
+def _line(line: DocumentLine, document: Document, references: References, is_american: bool) -> Json:
+    """QuickBooks takes the amount without tax; the amount with tax goes beside it, so neither is worked out again.
+
+    Outside the United States it wants a tax code on every line, so a line without tax gets the code that says so.
+    """
+    is_inclusive = document.tax_mode == "inclusive"
+    no_code = "" if is_american or document.tax_mode == "none" else references.no_tax_code
+    detail = {
+        "ItemRef": references.item(line.ledger_account),
+        "Qty": line.quantity if line.quantity != 1 else None,
+        "TaxCodeRef": present({"value": line.tax_rate or no_code}),
+        "TaxInclusiveAmt": line.amount if is_inclusive and not is_american else None,
+    }
+    return {
+        "DetailType": "SalesItemLineDetail",
+        "Amount": line.amount - line.tax_amount if is_inclusive else line.amount,
+        "Description": line.description,
+        "SalesItemLineDetail": present(detail),
+    }
+
+
+def invoice_body(document: Document, reference: str, references: References) -> Json:
+    due = document.due_date.isoformat() if document.due_date else ""
+    return present(sales_document(document, reference, references) | {"DueDate": due})
+
+
+def credit_note_body(document: CreditNote, reference: str, references: References) -> tuple[str, Json]:
+    """Paid back at once: a refund receipt from that account. Otherwise a credit memo."""
+    body = sales_document(document, reference, references)
+    if document.refund_ledger_account:
+        return "RefundReceipt", body | {"DepositToAccountRef": {"value": document.refund_ledger_account}}
+    return "CreditMemo", body
+
+
+def payment_body(payment: CustomerPayment, reference: str, references: References) -> Json:
+    if payment.settles == "credit_note":
+        raise RecordRejected(
+            "QuickBooks pays a credit note back as a refund receipt: name the account on the credit note itself.",
+            code="other",
+        )
+    document_id = payment.document_id or references.documents.get(payment.document_number, "")
+    if not document_id and payment.document_number:
+        raise RecordRejected(
+            f"Invoice {payment.document_number} is not in QuickBooks, so its payment cannot be entered.",
+            code="missing_reference",
+        )
+    links = [{"TxnId": document_id, "TxnType": "Invoice"}] if document_id else []
+    return present(
+        {
+            "CustomerRef": references.party(payment.customer, payment.currency),
+            "TotalAmt": payment.amount,
+            "TxnDate": payment.date.isoformat(),
+            "CurrencyRef": {"value": payment.currency},
+            "DepositToAccountRef": present({"value": payment.ledger_account}),
+            "PaymentRefNum": reference[:NUMBER_LENGTH],
+            "PrivateNote": reference,
+            "Line": [{"Amount": payment.amount, "LinkedTxn": links}] if links else [],
+        }
+    )
+
+
+def transfer_body(transfer: BankTransfer, reference: str) -> Json:
+    return {
+        "FromAccountRef": {"value": transfer.from_ledger_account},
+        "ToAccountRef": {"value": transfer.to_ledger_account},
+        "Amount": transfer.amount,
+        "TxnDate": transfer.date.isoformat(),
+        "CurrencyRef": {"value": transfer.currency},
+        "PrivateNote": reference,
+    }
+
+
+def expense_body(expense: Expense, reference: str, references: References) -> Json:
+    """A purchase; a negative amount is money that came back."""
+    supplier = expense.supplier
+    entity = references.party(supplier, expense.currency) | {"type": "Vendor"} if supplier != Party() else {}
+    includes_tax = expense.tax_rate != "" and expense.tax_rate not in UNITED_STATES_CODES
+    detail = {
+        "AccountRef": {"value": expense.ledger_account},
+        "TaxCodeRef": present({"value": expense.tax_rate}),
+        "TaxInclusiveAmt": abs(expense.amount) if includes_tax else None,
+    }
+    line = {
+        "DetailType": "AccountBasedExpenseLineDetail",
+        "Amount": abs(expense.amount),
+        "Description": expense.description,
+        "AccountBasedExpenseLineDetail": present(detail),
+    }
+    is_card = expense.paid_from_ledger_account in references.card_accounts
+    return present(
+        {
+            "AccountRef": {"value": expense.paid_from_ledger_account},
+            "PaymentType": "CreditCard" if is_card else "Cash",
+            "Credit": True if expense.amount < 0 else None,
+            "EntityRef": entity,
+            "TxnDate": expense.date.isoformat(),
+            "CurrencyRef": {"value": expense.currency},
+            "DocNumber": reference[:NUMBER_LENGTH],
+            "PrivateNote": reference,
+            "GlobalTaxCalculation": "TaxInclusive" if includes_tax else "NotApplicable",
+            "Line": [present(line)],
+        }
+    )
+
+
+def customer_body(customer: Customer) -> Json:
+    return present(
+        {
+            "DisplayName": display_name(customer.name),
+            "CompanyName": customer.company,
+            "PrimaryEmailAddr": present({"Address": customer.email}),
+            "PrimaryPhone": present({"FreeFormNumber": customer.phone}),
+            "PrimaryTaxIdentifier": customer.tax_number,
+            "CurrencyRef": present({"value": customer.currency}),
+            "BillAddr": _address(customer.address),
+            "Active": False if customer.is_archived else None,
+        }
+    )
+
+
+def _address(address: Address) -> Json:
+    return present(
+        {
+            "Line1": address.line1,
+            "Line2": address.line2,
+            "City": address.city,
+            "CountrySubDivisionCode": address.region,
+            "PostalCode": address.postal_code,
+            "Country": address.country,
+        }
+    )
+
+
+def total_of(row: Json) -> Decimal | None:
+    """QuickBooks' own sum, where the object has one."""
+    value = row.get("TotalAmt", row.get("Amount"))
+    return None if value is None else Decimal(value)
