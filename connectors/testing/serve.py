@@ -59,10 +59,16 @@ class Server(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": 5,
             "timeout": 0,
             "loglevel": "warning",
+            "when_ready": self._announce,
             "worker_exit": _close,
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
+
+    def _announce(self, server: Any) -> None:
+        """Tell people (and tests that asked for any free port) where it listens."""
+        for listener in server.LISTENERS:
+            print(f"{self.arguments.slug} simulator at {listener}", flush=True)
 
     def load(self) -> Simulator:
         """Called in the worker, where the database and the sending thread have to live."""

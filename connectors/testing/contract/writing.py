@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from connectors.sdk.client import dump_json, parse_json
 from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RecordRejected, TransientError
-from connectors.sdk.records import Customer, LedgerAccount
+from connectors.sdk.records import CreditNote, Customer, CustomerPayment, Invoice, LedgerAccount, Record
 from connectors.sdk.streams import Draft, Outcome, Written
 from connectors.testing.contract.bench import Bench, only, path_only
 from connectors.testing.contract.reading import differences
@@ -140,6 +141,43 @@ class WritingRules(Setup):
         lines = [line for line in bench.simulator.ledger.after(0) if line["id"] == id]
         assert lines[-1]["action"] in ("void", "delete")
         assert lines[-1]["by"] == "connector"
+
+    def test_drafts_stay_drafts(self, bench: Bench) -> None:
+        if not self.parts().manifest.has_drafts:
+            pytest.skip("this provider has no drafts")
+        (draft,) = self.drafts(bench, "invoice", 1, first=65)
+        (outcome,) = self.create_all(bench, [replace(draft, as_draft=True)])
+        fetched = bench.writable("invoice").fetch(bench.client, [written(outcome).external_id])
+        (held,) = only("invoice", fetched)
+        assert isinstance(held.record, Invoice)
+        assert held.record.status == "draft"
+
+    def test_money_paid_back_leaves_the_account(self, bench: Bench) -> None:
+        """On the credit note itself where the provider has it so, else as a payment that settles it."""
+        if "credit_note" not in self.parts().manifest.writes:
+            pytest.skip("credit notes are not written")
+        (note,) = self.drafts(bench, "credit_note", 1, first=67)
+        bank = self.books(bench).bank
+        if bench.writable("credit_note").settles_on_document:
+            held = self.create_and_fetch(bench, redraft(note, refund_ledger_account=bank))
+            assert isinstance(held, CreditNote)
+            assert (held.refund_ledger_account, held.total) == (bank, getattr(note.document, "total", None))
+            return
+        credit = self.create_and_fetch(bench, note)
+        (payment,) = self.drafts(bench, "customer_payment", 1, first=68)
+        amount = getattr(note.document, "total", None)
+        paid = self.create_and_fetch(
+            bench, redraft(payment, settles="credit_note", document_id=credit.id, amount=amount)
+        )
+        assert isinstance(paid, CustomerPayment)
+        assert (paid.settles, paid.document_id, paid.amount) == ("credit_note", credit.id, amount)
+
+    def create_and_fetch(self, bench: Bench, draft: Draft) -> Record:
+        data_type = draft.document.data_type
+        (outcome,) = self.create_all(bench, [draft])
+        fetched = bench.writable(data_type).fetch(bench.client, [written(outcome).external_id])
+        (held,) = only(data_type, fetched)
+        return held.record
 
     def test_a_closed_period_is_respected(self, bench: Bench, documents: str) -> None:
         if self.parts().manifest.category != "ledger":
