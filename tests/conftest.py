@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 
@@ -22,6 +23,12 @@ def make_user(full_name: str) -> User:
     user = User.objects.create_user(f"{full_name.lower()}@example.com", PASSWORD, full_name=full_name)
     EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
     return user
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> None:
+    """Rate limits of one test must not count in the next."""
+    cache.clear()
 
 
 @pytest.fixture
