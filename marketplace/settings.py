@@ -62,6 +62,8 @@ if TIEOUT_ENV == "local" and not SIMULATORS:
         slug: f"http://127.0.0.1:{FIRST_SIMULATOR_PORT + position}"
         for position, slug in enumerate(_folders("simulator.py"))
     }
+# How much faster than real time the simulators' limits and retries run; workers keep the same pace.
+SIMULATOR_SPEED = env_int("TIEOUT_SIMULATOR_SPEED", 60)
 if IS_PRODUCTION and not (ALLOWED_HOSTS and PUBLIC_URL.startswith("https://")):
     raise ImproperlyConfigured("Production needs TIEOUT_ALLOWED_HOSTS and an https:// TIEOUT_PUBLIC_URL.")
 

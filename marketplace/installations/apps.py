@@ -5,3 +5,6 @@ class InstallationsConfig(AppConfig):
     name = "marketplace.installations"
     label = "installations"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from marketplace.installations import tasks  # noqa: F401, PLC0415 -- registers the work functions

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from functools import cache
 
+import httpx
 from django.conf import settings
 
 from connectors.registry import connector
 from connectors.sdk.client import Access, Client
-from connectors.sdk.oauth import ConnectorKeys
+from connectors.sdk.oauth import TOKEN_TIMEOUT_SECONDS, ConnectorKeys, OAuth
+from marketplace.installations.budget import SharedBudget
 from marketplace.installations.models import Connection
 
 
@@ -18,30 +22,81 @@ def connector_keys(slug: str) -> ConnectorKeys:
     return ConnectorKeys(
         client_id=found["client_id"],
         client_secret=found["client_secret"],
-        webhook_secrets=tuple(secret for secret in [found["webhook_secret"]] if secret),
+        webhook_secrets=webhook_secrets(slug, Connection.Environment.PRODUCTION),
     )
 
 
 def webhook_secrets(slug: str, environment: str) -> tuple[str, ...]:
-    """The secrets a delivery may be signed with now; none means nothing is accepted."""
-    return connector_keys(slug).webhook_secrets
+    """The secrets a delivery may be signed with now; none means nothing is accepted. Only simulators that are configured may
+    deliver as simulators."""
+    if environment not in Connection.Environment.values:
+        return ()
+    if environment == Connection.Environment.SIMULATOR and slug not in settings.SIMULATORS:
+        return ()
+    secret = settings.CONNECTOR_CREDENTIALS[slug]["webhook_secret"]
+    return (secret,) if secret else ()
 
 
 def simulator_url(slug: str, environment: str) -> str:
     """The simulator that stands in for the provider, or nothing for real environments."""
-    return settings.SIMULATORS[slug] if environment == Connection.Environment.SIMULATOR else ""
+    return str(settings.SIMULATORS[slug]) if environment == Connection.Environment.SIMULATOR else ""
+
+
+def environments_of(slug: str) -> list[tuple[str, str]]:
+    """The environments a tenant may connect to here: a simulator only where one is running."""
+    offered = [Connection.Environment.PRODUCTION, Connection.Environment.SANDBOX]
+    if slug in settings.SIMULATORS:
+        offered.insert(0, Connection.Environment.SIMULATOR)
+    hosts = connector(slug).manifest.hosts.values()
+    return [
+        (choice.value, str(choice.label))
+        for choice in offered
+        if choice == Connection.Environment.SIMULATOR or all(choice.value in host for host in hosts)
+    ]
 
 
 def client_for(tenant_id: uuid.UUID, connection: Connection) -> Client:
-    """A client acting for one connection; used outside transactions."""
+    """A client acting for one connection; used outside transactions. Its HTTP connections stay open in this process."""
     from marketplace.installations.vault import ConnectionToken  # noqa: PLC0415 -- the vault refreshes through this module
 
-    return connector(connection.connector).client(
-        Access(
-            token=ConnectionToken(tenant_id, connection.pk),
-            organisation_id=connection.organisation_id,
-            environment=connection.environment,
-            simulator=simulator_url(connection.connector, connection.environment),
-            settings=connection.installation.settings,
-        )
+    found = connector(connection.connector)
+    access = Access(
+        token=ConnectionToken(tenant_id, connection.pk),
+        organisation_id=connection.organisation_id,
+        environment=connection.environment,
+        simulator=simulator_url(connection.connector, connection.environment),
+        budget=SharedBudget(
+            manifest=found.manifest,
+            connection_key=f"{connection.environment}:{connection.organisation_id}",
+            speed=settings.SIMULATOR_SPEED if connection.environment == Connection.Environment.SIMULATOR else 1,
+        ),
+    )
+    return found.client(access, http_for(connection.connector))
+
+
+@cache
+def http_for(slug: str) -> httpx.Client:
+    """One pool of connections per provider and process; it holds no tenant's credentials."""
+    timeout = httpx.Timeout(connector(slug).client.timeout_seconds, connect=10.0)
+    return httpx.Client(timeout=timeout, limits=httpx.Limits(max_keepalive_connections=8))
+
+
+@cache
+def _token_http() -> httpx.Client:
+    return httpx.Client(timeout=TOKEN_TIMEOUT_SECONDS)
+
+
+def oauth_for(
+    slug: str, environment: str, tenant_settings: Mapping[str, str], connection: Connection | None = None
+) -> OAuth:
+    """The consent flow of one connector in one environment."""
+    found = connector(slug)
+    known = {"organisation": connection.organisation_id} if connection else {}
+    return found.oauth(
+        found.manifest,
+        connector_keys(slug),
+        environment=environment,
+        simulator=simulator_url(slug, environment),
+        settings={**known, **tenant_settings},
+        http=_token_http(),
     )

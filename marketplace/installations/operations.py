@@ -1,0 +1,318 @@
+"""Install with consent, connect, reconnect, uninstall. HTTP to the provider happens outside transactions.
+
+A consent under way is one row: one use, ten minutes, bound to person, tenant, connector version and browser session. The provider's
+answer is believed only through it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+import secrets
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from django.db import transaction
+
+from connectors.registry import Connector, connector
+from connectors.sdk.errors import ConnectorError
+from connectors.sdk.oauth import Organisation, TokenSet, new_verifier
+from marketplace.audit.operations import record_act
+from marketplace.catalogue.queries import purpose_of, scopes_in_words
+from marketplace.core.clock import now
+from marketplace.core.models import ConsentState, WebhookRoute
+from marketplace.core.work import request_work
+from marketplace.installations.clients import oauth_for
+from marketplace.installations.models import Connection, ConsentEntry, Installation
+from marketplace.installations.vault import open_sealed, seal, store_tokens
+from tenants.context import current_tenant, tenant
+from tenants.models import User
+
+STATE_LIFETIME = dt.timedelta(minutes=10)
+DURATION = "Until you disconnect it here or at the provider."
+
+
+class UnableToConnect(Exception):
+    """The consent cannot go on; the message says what to do. `connector` is set once it is known."""
+
+
+class ConsentDenied(UnableToConnect):
+    """The person said no at the provider."""
+
+
+class UnableToInstall(Exception):
+    """A setting is missing or wrong; `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Consent:
+    """A consent under way after the callback: what may be chosen."""
+
+    state: ConsentState
+    organisations: list[Organisation]
+
+
+def install_connector(*, found: Connector, typed: Mapping[str, str], user: User) -> Installation:
+    """One installation per connector: installing again goes on with the one that is there. Raises `UnableToInstall`."""
+    values = {setting.name: typed.get(setting.name, "").strip() for setting in found.manifest.settings}
+    for setting in found.manifest.settings:
+        if setting.pattern and not re.fullmatch(setting.pattern, values[setting.name]):
+            raise UnableToInstall(setting.name, f"{setting.label} looks like {setting.example}.")
+    installation = Installation.objects.filter(
+        connector=found.slug, uninstalled_at=None, settings=values
+    ).first()
+    if installation is None:
+        installation = Installation.objects.create(
+            connector=found.slug,
+            connector_version=found.manifest.version,
+            settings=values,
+            installed_by=user,
+            installed_at=now(),
+        )
+    return installation
+
+
+def start_consent(
+    *,
+    installation: Installation,
+    environment: str,
+    user: User,
+    session_key: str,
+    redirect_uri: str,
+    connection: Connection | None = None,
+) -> str:
+    """Record what was agreed to on our page, and answer where to send the person. `connection` is set when reconnecting."""
+    found = connector(installation.connector)
+    owner = current_tenant()
+    state, verifier = secrets.token_urlsafe(32), new_verifier()
+    _record_consent(installation, ConsentEntry.Kind.AGREED, user)
+    row_id = uuid.uuid4()
+    ConsentState.objects.create(
+        id=row_id,
+        state_digest=_digest(state),
+        user=user,
+        tenant=owner,
+        session_digest=_digest(session_key),
+        connector=found.slug,
+        connector_version=found.manifest.version,
+        environment=environment,
+        installation_id=installation.pk,
+        connection_id=connection.pk if connection else None,
+        redirect_uri=redirect_uri,
+        sealed_verifier=seal(verifier, tenant_id=owner.pk, row=str(row_id), field="verifier"),
+        created_at=now(),
+        expires_at=now() + STATE_LIFETIME,
+    )
+    oauth = oauth_for(found.slug, environment, installation.settings, connection)
+    return oauth.authorize_url(redirect_uri=redirect_uri, state=state, verifier=verifier)
+
+
+def finish_consent(*, slug: str, params: Mapping[str, str], user: User, session_key: str) -> Consent:
+    """The provider sent the person back. Outside any tenant context. Raises `UnableToConnect`, `ConsentDenied`."""
+    state = _take_state(slug, params.get("state", ""), user, session_key)
+    with tenant(state.tenant_id):
+        installation = Installation.objects.get(pk=state.installation_id)
+        if "error" in params or "code" not in params:
+            _record_consent(installation, ConsentEntry.Kind.DENIED, user)
+    if "error" in params or "code" not in params:
+        raise ConsentDenied(f"{connector(slug).manifest.name} was not connected: the permission was not given.")
+    oauth = oauth_for(slug, state.environment, installation.settings)
+    verifier = open_sealed(state.sealed_verifier, tenant_id=state.tenant_id, row=str(state.pk), field="verifier")
+    try:
+        oauth.check_callback(params)
+        tokens = oauth.exchange(params, redirect_uri=state.redirect_uri, verifier=verifier)
+        organisations = oauth.organisations(tokens, params)
+    except ConnectorError as error:
+        raise UnableToConnect(error.user_message) from error
+    if not organisations:
+        raise UnableToConnect("The provider named no organisation to connect. Start again and choose one there.")
+    _keep_tokens(state, tokens, organisations)
+    return Consent(state, organisations)
+
+
+def _take_state(slug: str, given: str, user: User, session_key: str) -> ConsentState:
+    """The one use of a state. Everything about it must be right; what is wrong is not told apart to a stranger."""
+    with transaction.atomic():
+        state = ConsentState.objects.select_for_update().filter(state_digest=_digest(given)).first()
+        is_ours = (
+            state is not None
+            and state.user_id == user.pk
+            and state.connector == slug
+            and state.connector_version == connector(slug).manifest.version
+            and secrets.compare_digest(state.session_digest, _digest(session_key))
+        )
+        if state is None or not is_ours:
+            raise UnableToConnect("This answer does not belong to a connection you started in this browser.")
+        if state.used_at is not None:
+            raise UnableToConnect("This connection was finished already. Start again if you need another one.")
+        state.used_at = now()
+        state.save(update_fields=["used_at"])
+    if state.expires_at < now():
+        raise UnableToConnect("More than ten minutes went by at the provider. Start connecting again.")
+    return state
+
+
+def _keep_tokens(state: ConsentState, tokens: TokenSet, organisations: Sequence[Organisation]) -> None:
+    """Between the callback and the choice, sealed; they die with the state."""
+    body = msgspec.json.encode(
+        {
+            "access_token": tokens.access_token,
+            "expires_in": tokens.expires_in,
+            "refresh_token": tokens.refresh_token,
+            "scopes": tokens.scopes,
+        }
+    ).decode()
+    state.sealed_tokens = seal(body, tenant_id=state.tenant_id, row=str(state.pk), field="tokens")
+    state.organisations = [msgspec.to_builtins(organisation) for organisation in organisations]
+    state.save(update_fields=["sealed_tokens", "organisations"])
+
+
+def waiting_consent(*, state_id: uuid.UUID, user: User) -> ConsentState:
+    """A consent that waits for the choice of the organisation; only its own person may go on. Raises `UnableToConnect`."""
+    state = ConsentState.objects.filter(pk=state_id, user=user, tenant=current_tenant()).first()
+    if state is None or state.sealed_tokens is None or state.expires_at < now():
+        raise UnableToConnect("This choice is no longer open. Start connecting again.")
+    return state
+
+
+def choose_organisation(*, state: ConsentState, organisation_id: str, user: User) -> Connection:
+    """Connect the chosen organisation, or renew the connection that is being reconnected. Raises `UnableToConnect`."""
+    owner = current_tenant()
+    offered = {entry["id"]: entry for entry in state.organisations or []}
+    chosen = offered.get(organisation_id)
+    if chosen is None:
+        raise UnableToConnect("Choose one of the organisations you gave access to.")
+    tokens = _kept_tokens(state)
+    installation = Installation.objects.get(pk=state.installation_id)
+    connection = _connection_for(state, installation, chosen)
+    connection.organisation_name = chosen["name"] or organisation_id
+    connection.base_currency = chosen.get("base_currency", "")
+    connection.country = chosen.get("country", "")
+    connection.state, connection.problem = Connection.State.CONNECTED, ""
+    store_tokens(connection, tokens, tenant_id=owner.pk)
+    _record_consent(installation, ConsentEntry.Kind.GRANTED, user, organisation=connection.organisation_name)
+    record_act(
+        user=user,
+        action="connection.reconnect" if state.connection_id else "connection.connect",
+        subject=connection,
+        summary=f"Connected {connection.organisation_name} at {connector(connection.connector).manifest.name}",
+        details={"environment": connection.environment, "scopes": connection.scopes},
+    )
+    ConsentState.objects.filter(pk=state.pk).update(sealed_tokens=None)
+    _start(connection)
+    return connection
+
+
+def _kept_tokens(state: ConsentState) -> TokenSet:
+    body: dict[str, Any] = msgspec.json.decode(
+        open_sealed(state.sealed_tokens, tenant_id=state.tenant_id, row=str(state.pk), field="tokens")
+    )
+    return TokenSet(**{**body, "scopes": tuple(body["scopes"])})
+
+
+def _connection_for(state: ConsentState, installation: Installation, chosen: Mapping[str, Any]) -> Connection:
+    if state.connection_id:
+        known = Connection.objects.select_for_update().get(pk=state.connection_id)
+        if known.organisation_id != chosen["id"]:
+            raise UnableToConnect(
+                f"This connection belongs to {known.organisation_name}; you chose {chosen['name']}. Reconnect with "
+                f"{known.organisation_name}, or connect {chosen['name']} as a new connection."
+            )
+        return known
+    known = Connection.objects.select_for_update().filter(
+        connector=installation.connector, environment=state.environment, organisation_id=chosen["id"]
+    ).exclude(state=Connection.State.DISCONNECTED).first()  # fmt: skip
+    return known or Connection(
+        installation=installation,
+        connector=installation.connector,
+        environment=state.environment,
+        organisation_id=chosen["id"],
+        connected_at=now(),
+    )
+
+
+def _start(connection: Connection) -> None:
+    """From here on its events are ours, its webhooks are asked for and its data is read."""
+    owner = current_tenant()
+    WebhookRoute.objects.get_or_create(
+        connector=connection.connector,
+        environment=connection.environment,
+        organisation_id=connection.organisation_id,
+        tenant=owner,
+        connection_id=connection.pk,
+    )
+    request_work(tenant_id=owner.pk, kind="subscribe", key=str(connection.pk))
+    for stream in connector(connection.connector).streams:
+        if not stream.carried_by:
+            request_work(tenant_id=owner.pk, kind="sync", key=f"{connection.pk}:{stream.data_type}")
+
+
+def uninstall(*, connection: Connection, user: User) -> dict[str, str]:
+    """Stop, end the authorisation, say what stays. The provider is told by the work queue, and again until it has heard."""
+    owner = current_tenant()
+    WebhookRoute.objects.filter(tenant=owner, connection_id=connection.pk).delete()
+    is_shared = WebhookRoute.objects.filter(
+        connector=connection.connector,
+        environment=connection.environment,
+        organisation_id=connection.organisation_id,
+    ).exists()
+    paused = connection.flows_out.update(is_paused=True) + connection.flows_in.update(is_paused=True)
+    connection.state = Connection.State.DISCONNECTED
+    connection.problem = ""
+    connection.save(update_fields=["state", "problem"])
+    installation = connection.installation
+    if not installation.connections.exclude(state=Connection.State.DISCONNECTED).exists():
+        installation.uninstalled_at = now()
+    name = connector(connection.connector).manifest.name
+    report = {
+        "Authorisation": "Kept at the provider: another of your businesses uses the same organisation."
+        if is_shared
+        else f"Being ended at {name}.",
+        "Flows": f"{paused} paused.",
+        "Ledger": "Everything posted stays in the ledger.",
+        "Here": "Records, postings and the audit trail are kept; tokens are destroyed.",
+    }
+    installation.uninstall_report = report
+    installation.save()
+    _record_consent(installation, ConsentEntry.Kind.REVOKED, user, organisation=connection.organisation_name)
+    record_act(
+        user=user, action="connection.uninstall", subject=connection, summary=f"Disconnected {connection}", details=report
+    )
+    request_work(tenant_id=owner.pk, kind="shared" if is_shared else "revoke", key=str(connection.pk))
+    return report
+
+
+def destroy_tokens(connection: Connection) -> None:
+    """Nothing is left that could act for this connection."""
+    Connection.objects.filter(pk=connection.pk).update(
+        sealed_access=None, sealed_refresh=None, token_expires_at=None
+    )
+
+
+def _record_consent(installation: Installation, kind: str, user: User, organisation: str = "") -> None:
+    found = connector(installation.connector)
+    ConsentEntry.objects.create(
+        installation=installation,
+        kind=kind,
+        user=user,
+        actor=user.full_name or user.email,
+        connector_version=found.manifest.version,
+        purpose=purpose_of(found),
+        data_types=[*found.manifest.reads, *found.manifest.writes],
+        scopes=scopes_in_words(found),
+        duration=DURATION,
+        organisation=organisation,
+        at=now(),
+    )
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
