@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
@@ -26,7 +27,7 @@ ASKED = (
 SIMULATED_PERSON = "person-1"
 
 
-class Consent:
+class Consent(ABC):
     """Mixed into `Simulator`."""
 
     name: ClassVar[str]
@@ -34,11 +35,13 @@ class Consent:
     keys: ConnectorKeys
     oauth: OAuthServer
 
+    @abstractmethod
     def organisations(self) -> list[Body]:
-        raise NotImplementedError
+        """What a person may choose from."""
 
+    @abstractmethod
     def on_disconnected(self, grant: Grant) -> None:
-        raise NotImplementedError
+        """A grant has ended."""
 
     def authorize_page(self, request: Request, **path: str) -> Response:
         """What the person sees."""

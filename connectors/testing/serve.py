@@ -10,7 +10,7 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
-from gunicorn.app.base import BaseApplication
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from connectors.sdk.oauth import ConnectorKeys
 from connectors.testing.simulator import DEFAULT_KEYS, Simulator

@@ -6,7 +6,7 @@ import datetime as dt
 import secrets
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ DEFAULT_KEYS = ConnectorKeys(
 )
 
 
-class Simulator(Consent, ABC):
+class Simulator(Consent):
     """A WSGI application; subclass per provider and export the class as `SIMULATOR`.
 
     Answer calls with methods decorated with `@route`, each taking the request and the path's variables.
