@@ -73,7 +73,8 @@ def running_servers() -> Iterator[None]:
             yield
         finally:
             connections.close_all()
-            stop_servers(settings.PLACES)
+            if settings.USES_EMBEDDED_POSTGRES or settings.USES_EMBEDDED_VALKEY:
+                stop_servers(settings.PLACES)
 
 
 @contextmanager
@@ -87,4 +88,4 @@ def running_stack(report: Callable[[str], None]) -> Iterator[Supervisor]:
             yield supervisor
         finally:
             supervisor.stop()
-            report("Stopped; the data is kept.")
+    report("Stopped; the data is kept.")
