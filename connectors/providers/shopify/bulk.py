@@ -9,7 +9,7 @@ from connectors.providers.shopify.client import ShopifyClient
 from connectors.providers.shopify.queries import BULK_STATUS, BULK_STATUS_COST, MUTATION_COST, RUN_BULK, Shape
 from connectors.sdk.errors import ConfigurationError, RateLimited, TransientError, UnexpectedResponse
 
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
+PAUSES = (1.5, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
 LATER_SECONDS = 60.0
 
 Operation = dict[str, Any]
@@ -34,12 +34,12 @@ def start(client: ShopifyClient, query: str) -> Operation:
 def wait_for(client: ShopifyClient, operation_id: str) -> Operation:
     """The finished operation. Raises `Gone`, or `RateLimited` when it takes long: its cursor resumes the waiting."""
     for pause in PAUSES:
+        client.access.sleep(pause)
         operation = _status(client, operation_id)
         if operation["status"] == "COMPLETED":
             return operation
         if operation["status"] not in ("CREATED", "RUNNING"):
             raise _failure(operation)
-        client.access.sleep(pause)
     raise RateLimited("Shopify is still preparing the export.", retry_after=LATER_SECONDS)
 
 

@@ -134,7 +134,7 @@ class Shape:
 ORDER = Shape(
     "Order",
     _ORDER,
-    32,
+    31,
     (Part("lineItems", _ITEM, 15, 5, 60), Part("shippingLines", _SHIPPING, 9, 2, 100)),
 )
 REFUND = Shape(

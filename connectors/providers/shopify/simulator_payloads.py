@@ -62,7 +62,7 @@ def order(shop: Shop, body: Body) -> Payload:
         "tax_lines": [_tax(line) for line in body["taxLines"]],
         "payment_gateway_names": body["paymentGatewayNames"],
         "refunds": [refund(found) for found in shop.field("Order", "refunds", body)],
-        **({"customer": customer(shop, buyer)} if buyer else {}),
+        **({"customer": _buyer(shop, buyer)} if buyer else {}),
     }
 
 
@@ -138,6 +138,11 @@ def shop_payload(shop: Shop) -> Payload:
         "country_code": body["shopAddress"]["countryCodeV2"],
         "taxes_included": body["taxesIncluded"],
     }
+
+
+def _buyer(shop: Shop, body: Body) -> Payload:
+    """Inside an order a customer comes without the list of addresses."""
+    return {name: value for name, value in customer(shop, body).items() if name != "addresses"}
 
 
 def _address(body: Body) -> Payload:

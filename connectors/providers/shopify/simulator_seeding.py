@@ -57,6 +57,7 @@ class Seeder:
             "transactions": [self._transaction(paid, "SALE", record.is_test) for paid in record.payments],
             "refundIds": known["refundIds"] if known else [],
         }
+        self._count_refunds(body)
         return self.shop.put("Order", body)
 
     def _order_head(self, record: Order, known: Body | None) -> Body:
@@ -265,13 +266,18 @@ class Seeder:
         """A refund changes its order."""
         if refund["id"] not in order["refundIds"]:
             order["refundIds"] = [*order["refundIds"], refund["id"]]
-        total = sum((worth(self.shop.get("Refund", id)["totalRefundedSet"]) for id in order["refundIds"]), ZERO)  # type: ignore[index]
-        paid = worth(order["totalReceivedSet"])
-        if total:
-            order["displayFinancialStatus"] = "REFUNDED" if total >= paid else "PARTIALLY_REFUNDED"
-        order["totalRefundedSet"] = self._bag(total)
         order["updatedAt"] = max(order["updatedAt"], refund["updatedAt"])
+        self._count_refunds(order)
         self.shop.put("Order", order)
+
+    def _count_refunds(self, order: Body) -> None:
+        """The order's refunded total and the payment status that follows from it."""
+        refunds = [self.shop.get("Refund", id) for id in order["refundIds"]]
+        total = sum((worth(found["totalRefundedSet"]) for found in refunds if found), ZERO)
+        if total:
+            is_all = total >= worth(order["totalReceivedSet"])
+            order["displayFinancialStatus"] = "REFUNDED" if is_all else "PARTIALLY_REFUNDED"
+        order["totalRefundedSet"] = self._bag(total)
 
     def _refund_lines(self, order: Body, record: Refund) -> Body:
         others = [line for line in record.lines if line.kind not in ("item", "gift_card", "shipping", "duty")]

@@ -11,15 +11,6 @@ from connectors.sdk.records import Address, Customer, Record
 from connectors.sdk.streams import Draft
 
 _ANSWER = f"{{ customer {{ {CUSTOMER} }} userErrors {{ field message }} }}"
-_FIELDS = {
-    "email": "e-mail address",
-    "phone": "phone number",
-    "firstName": "first name",
-    "lastName": "last name",
-    "zip": "postal code",
-    "countryCode": "country",
-    "provinceCode": "region",
-}
 
 
 def create_body(drafts: Sequence[Draft]) -> dict[str, Any]:
@@ -104,18 +95,9 @@ def address_input(customer: Customer) -> dict[str, Any]:
 
 
 def refusal(errors: Sequence[Mapping[str, Any]]) -> RecordRejected:
-    """Shopify's complaints about one customer, in one sentence."""
-    said = "; ".join(
-        f"{_field(error)} {error['message'][:1].lower()}{error['message'][1:]}".strip() for error in errors
-    )
+    """Shopify's complaints about one customer, in one sentence; each names its field."""
+    said = "; ".join(f"{error['message'][:1].lower()}{error['message'][1:]}" for error in errors)
     code = "duplicate" if "already been taken" in said else "other"
-    if "does not exist" in said or "not found" in said.lower():
+    if "does not exist" in said or "can't be found" in said:
         code = "missing_reference"
     return RecordRejected(f"Shopify did not accept this customer: {said}.", code=code, detail=str(list(errors))[:300])
-
-
-def _field(error: Mapping[str, Any]) -> str:
-    """The field's name where the message does not begin with it."""
-    name = str((error.get("field") or [""])[-1])
-    words = _FIELDS.get(name, "")
-    return "" if error["message"].lower().startswith((words or name).split(" ")[0].lower()) else words
