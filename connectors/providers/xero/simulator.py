@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import hashlib
 import hmac
 import json
 import math
 import secrets
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +17,14 @@ from typing import Any, ClassVar
 from werkzeug import Request, Response
 
 from connectors.providers.xero.manifest import MANIFEST
+from connectors.providers.xero.simulator_answers import (
+    elements_of,
+    keep_document,
+    organisation_row,
+    refusal_of,
+    refused_element,
+    validation_answer,
+)
 from connectors.providers.xero.simulator_books import (
     ID_KEYS,
     NAMESPACE,
@@ -70,6 +77,13 @@ SCOPES = {
 }
 DOCUMENT_KINDS = {kind.collection: kind for kind in (INVOICES, CREDIT_NOTES, BANK_TRANSACTIONS)}
 PAGED = {"Contacts", "Invoices", "CreditNotes", "Payments", "BankTransactions"}
+#: How a refused element of a batch is marked beside its messages.
+FLAGS = {
+    "Invoices": {"HasErrors": True},
+    "CreditNotes": {"HasErrors": True},
+    "Contacts": {"HasValidationErrors": True},
+    "Payments": {"HasValidationErrors": True},
+}
 TAKES_IDS = {"Invoices", "Contacts"}
 
 Check = Callable[[Row], Row]
@@ -147,6 +161,13 @@ class XeroSimulator(Simulator):
             return validation_answer([], message)
         return json_response({"Title": "An error occurred", "Status": status, "Detail": message}, status)
 
+    def _check_client(self, request: Request, form: Mapping[str, str]) -> None:
+        """Xero takes the client's secret as Basic authorisation or, as its own SDK sends it, in the body."""
+        if request.authorization is not None:
+            super()._check_client(request, form)
+        else:
+            self.oauth.check_client(form, (form.get("client_id", ""), form.get("client_secret", "")))
+
     def new_token(self, kind: str, organisation: str) -> str:
         """Access tokens look like the JWT they are at Xero; only the simulator can tell what they grant."""
         if kind != "access":
@@ -215,6 +236,7 @@ class XeroSimulator(Simulator):
     # ------------------------------------------------------------------ connections
 
     @route("GET", "/connections")
+    @route("GET", "/Connections")
     def connections(self, request: Request) -> Response:
         grant = self.authorised(request)
         found = [self._connection(grant, id) for id in grant.organisations]
@@ -222,6 +244,7 @@ class XeroSimulator(Simulator):
         return json_response([row for row in found if wanted in (None, row["authEventId"])])
 
     @route("DELETE", "/connections/<id>")
+    @route("DELETE", "/Connections/<id>")
     def disconnect(self, request: Request, id: str) -> Response:
         grant = self.authorised(request)
         for organisation in grant.organisations:
@@ -359,7 +382,8 @@ class XeroSimulator(Simulator):
         self, request: Request, books: Books, collection: str, given: list[Row], check: Check, keep: Keep
     ) -> Response:
         """All or nothing, unless the call asks for a result of each element."""
-        is_each = request.args.get("summarizeErrors", "").lower() == "false"
+        # Bank transfers are created all or none, whatever is asked.
+        is_each = request.args.get("summarizeErrors", "").lower() == "false" and collection != "BankTransfers"
         if not is_each:
             refused = [echo for element in given if (echo := refusal_of(element, check)) is not None]
             if refused:
@@ -367,13 +391,14 @@ class XeroSimulator(Simulator):
         results = []
         for element in given:
             try:
-                row = {**books.shown(keep(check(element))), "StatusAttributeString": "OK"}
-                results.append(row if is_each else {**row, "ValidationErrors": []})
+                row = books.shown(keep(check(element)))
+                marks: Row = {"StatusAttributeString": "OK"} if is_each else {"ValidationErrors": []}
+                results.append(row | marks)
             except Invalid as invalid:
                 echo = refused_element(element, invalid)
                 if not is_each:
                     return validation_answer([echo])
-                results.append(echo | {"StatusAttributeString": "ERROR", "HasErrors": True})
+                results.append(echo | {"StatusAttributeString": "ERROR", **FLAGS.get(collection, {})})
         self._send_told(books.id)
         return self._answered(request, books, collection, results)
 
@@ -452,69 +477,6 @@ class XeroSimulator(Simulator):
         """Whole seconds, unless the simulator's time runs faster than ours."""
         seconds = f"{math.ceil(wait)}" if self.speed == 1 else f"{wait:.3f}"
         return Response("", 429, headers={"Retry-After": seconds, "X-Rate-Limit-Problem": problem})
-
-
-def keep_document(documents: Documents, row: Row) -> Row:
-    known = documents.books[documents.kind.collection].get(str(row.get(documents.kind.id_key, "")))
-    if known is None:
-        return documents.keep(row, by="connector", action="create")
-    action = {"VOIDED": "void", "DELETED": "delete"}.get(row["Status"], "update")
-    return documents.keep(row, by="connector", action=action)  # type: ignore[arg-type]
-
-
-def refusal_of(element: Row, check: Check) -> Row | None:
-    try:
-        check(element)
-    except Invalid as invalid:
-        return refused_element(element, invalid)
-    return None
-
-
-def refused_element(element: Row, invalid: Invalid) -> Row:
-    return {**element, "ValidationErrors": [{"Message": message} for message in invalid.messages]}
-
-
-def validation_answer(elements: list[Row], message: str = "A validation exception occurred") -> Response:
-    body = {"ErrorNumber": 10, "Type": "ValidationException", "Message": message, "Elements": elements}
-    return json_response(body, 400)
-
-
-def elements_of(body: Any, collection: str) -> list[Row]:
-    """The objects of a request: in their wrapper, as a list, or a single one. Raises `Refused`."""
-    if isinstance(body, dict):
-        body = body.get(collection, body)
-    elements = body if isinstance(body, list) else [body]
-    if not all(isinstance(element, dict) for element in elements):
-        raise Refused(400, "The body holds no objects")
-    return elements
-
-
-def organisation_row(books: Books) -> Row:
-    organisation = books.organisation
-    row: Row = {
-        "OrganisationID": books.id,
-        "Name": organisation["name"],
-        "LegalName": organisation["name"],
-        "PaysTax": True,
-        "Version": books.country.version,
-        "OrganisationType": "COMPANY",
-        "BaseCurrency": books.base_currency,
-        "CountryCode": organisation["country"],
-        "IsDemoCompany": False,
-        "OrganisationStatus": "ACTIVE",
-        "FinancialYearEndDay": 31,
-        "FinancialYearEndMonth": 3,
-        "SalesTaxBasis": "ACCRUALS",
-        "DefaultSalesTax": "Tax Exclusive",
-        "Timezone": organisation["time_zone"],
-        "Edition": "BUSINESS",
-        "Class": "PREMIUM",
-    }
-    for key, name in (("books_closed_until", "PeriodLockDate"), ("year_closed_until", "EndOfYearLockDate")):
-        if organisation.get(key):
-            year, month, day = (int(part) for part in str(organisation[key]).split("-"))
-            row[name] = ms_date(dt.date(year, month, day))
-    return row
 
 
 SIMULATOR = XeroSimulator

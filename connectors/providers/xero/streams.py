@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 from connectors.providers.xero import fields, reading, writing
 from connectors.providers.xero.listing import Row, page_of
@@ -19,7 +20,7 @@ from connectors.sdk import records
 from connectors.sdk.client import Client
 from connectors.sdk.errors import RecordRejected
 from connectors.sdk.records import Record
-from connectors.sdk.streams import Cursor, Draft, Field, Outcome, Page, Stream
+from connectors.sdk.streams import Cursor, Draft, Field, Outcome, Page, SourceRecord, Stream
 
 #: Unit amounts keep four decimals, so that a price per piece multiplies back to the line's amount.
 DOCUMENT_PARAMS = {**BATCH_PARAMS, "unitdp": "4"}
@@ -222,12 +223,11 @@ class BankTransfers(WholeList, WritableXeroStream):
             return page_of([], self.source, self.id_key, cursor, is_last=True)
         answer = xero(client).get("/Accounts", {"where": 'Type=="BANK"'})
         accounts = {account["AccountID"]: account for account in answer.get("Accounts") or []}
-        completed = [self._complete(row, accounts) for row in rows]
-        return page_of(completed, self.source, self.id_key, cursor, is_last=True)
 
-    def _complete(self, row: Row, accounts: dict[str, dict[str, Any]]) -> Row:
-        account = accounts.get((row.get("FromBankAccount") or {}).get("AccountID", ""), {})
-        return {**row, "CurrencyCode": account["CurrencyCode"]} if "CurrencyCode" in account else row
+        def read(row: Row) -> SourceRecord:
+            return replace(self.source(_with_accounts(row, accounts)), raw=row)
+
+        return page_of(rows, read, self.id_key, cursor, is_last=True)
 
     def rows(self, client: Client, external_ids: Sequence[str]) -> list[Row]:
         return XeroStream.rows(self, client, external_ids)
@@ -259,6 +259,15 @@ class Expenses(WritableXeroStream):
         """Xero wants the required fields again, even to delete."""
         required: Row = {key: row[key] for key in ("Type", "Contact", "BankAccount", "LineItems") if key in row}
         return {**required, "Status": "DELETED"}
+
+
+def _with_accounts(row: Row, accounts: Mapping[str, Row]) -> Row:
+    """A transfer with its accounts in full, and the currency of the one the money leaves."""
+    known: Row = {
+        key: accounts.get(row[key].get("AccountID", ""), row[key]) for key in ("FromBankAccount", "ToBankAccount")
+    }
+    currency = known["FromBankAccount"].get("CurrencyCode")
+    return {**row, **known, **({"CurrencyCode": currency} if currency else {})}
 
 
 STREAMS: tuple[Stream, ...] = (
