@@ -13,7 +13,8 @@ app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
     # One BRPOP key per queue; the default of four priority steps costs four times as much.
-    broker_transport_options={"priority_steps": [0], "visibility_timeout": 3600},
+    broker_transport_options={"priority_steps": [0], "visibility_timeout": 3600, "socket_connect_timeout": 1},
+    broker_connection_timeout=1,
     task_ignore_result=True,
     task_serializer="json",
     accept_content=["json"],

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from django.db import connection, transaction
+from kombu.exceptions import OperationalError
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,8 @@ def wake_workers() -> None:
 
     try:
         serve.apply_async(retry=False)
-    except Exception:
-        log.warning("broker unreachable; due work waits for the next tick", exc_info=True)
+    except (OperationalError, OSError) as error:
+        log.warning("broker unreachable; due work waits for the next tick: %s", error)
 
 
 def claim_work() -> Claim | None:

@@ -45,7 +45,7 @@ def move_flow(
 ) -> StageMove:
     """Take one step. Forward needs every condition; going live needs an owner or admin as the named approver. Back is always
     possible. Raises `UnableToMove`."""
-    flow = Flow.objects.select_for_update().select_related("source", "target", "mapping").get(pk=flow.pk)
+    flow = Flow.objects.select_for_update(of=("self",)).select_related("source", "target", "mapping").get(pk=flow.pk)
     from_stage = flow.stage
     if to_stage not in STAGE_MOVES[from_stage]:
         raise UnableToMove(f"A flow cannot go from {Stage(from_stage).label} to {Stage(to_stage).label}.")

@@ -38,6 +38,7 @@ from connectors.providers.quickbooks.simulator_faults import (
     unsupported,
 )
 from connectors.providers.quickbooks.simulator_ledger import as_record
+from connectors.providers.quickbooks.simulator_pages import Pages
 from connectors.providers.quickbooks.simulator_query import moment, parse, run
 from connectors.providers.quickbooks.simulator_seed import Seeder
 from connectors.sdk.client import dump_json
@@ -51,7 +52,6 @@ from connectors.testing import (
     OAuthRefusal,
     OAuthRules,
     Refused,
-    Simulator,
     json_body,
     json_response,
     route,
@@ -75,7 +75,7 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 
-class QuickBooksSimulator(Simulator):
+class QuickBooksSimulator(Pages):
     """`sends_cloud_events`: the webhook format since 2026; False sends the one before. `limits` may be changed by tests."""
 
     slug = MANIFEST.slug

@@ -205,6 +205,7 @@ class Books:
             for other in self.rows(kind).values():
                 if other["DisplayName"].casefold() == name.casefold() and other["Id"] != row.get("Id"):
                     raise faults.duplicate_name(kind.lower())
+        body = {field: value for field, value in body.items() if value not in (None, "", {}, [])}
         currency = self.currency(body, self.home)
         if row and currency != self.reference(row, "CurrencyRef"):
             raise faults.business("Business Validation Error: The currency of a customer or vendor cannot be changed.")

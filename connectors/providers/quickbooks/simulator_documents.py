@@ -10,6 +10,7 @@ from connectors.providers.quickbooks import simulator_faults as faults
 from connectors.providers.quickbooks.simulator_books import READ_ONLY, Books
 from connectors.providers.quickbooks.simulator_chart import DEFAULT_ITEM, RATES, RECEIVABLE, UNDEPOSITED
 from connectors.providers.quickbooks.simulator_tax import (
+    UNTOLD,
     ZERO,
     Rate,
     TaxedLine,
@@ -220,6 +221,11 @@ class Documents:
         rate = amount(given, "ExchangeRate") if given else RATES.get((self.books.home, currency), Decimal(1))
         return {"ExchangeRate": rate, "HomeTotalAmt": rounded(total * rate)}
 
+    def _rate(self, body: Json, currency: str, total: Decimal) -> Json:
+        """The exchange rate alone, for transactions that tell no home total."""
+        converted = self._in_home_currency(body, currency, total)
+        return {name: value for name, value in converted.items() if name == "ExchangeRate"}
+
     # ------------------------------------------------------------------ lines
 
     def _lines(self, body: Json, mode: str) -> tuple[list[Json], list[TaxedLine]]:
@@ -245,7 +251,7 @@ class Documents:
             said = detail.get("TaxInclusiveAmt")
             gross = net if said in (None, "") else amount(said, "TaxInclusiveAmt")
             net = net_of(gross, rates, net)
-        quantity = amount(detail["Qty"], "Qty") if detail.get("Qty") not in (None, "") else None
+        quantity = amount(detail["Qty"], "Qty") if detail.get("Qty") not in UNTOLD else None
         kept = {
             "ItemRef": {"value": item["Id"], "name": item["Name"]},
             "ItemAccountRef": books.account_ref(account),
@@ -305,11 +311,7 @@ class Documents:
             "UnappliedAmt": total - applied,
             "ProcessPayment": False,
             "Line": [self._payment_line(line, customer["Id"]) for line in lines],
-            **{
-                name: value
-                for name, value in self._in_home_currency(body, currency, total).items()
-                if "Total" not in name
-            },
+            **self._rate(body, currency, total),
         }
 
     def _payment_line(self, line: Json, customer_id: str) -> Json:
@@ -375,9 +377,6 @@ class Documents:
         if total <= 0:
             raise faults.business("Business Validation Error: The transaction amount must be greater than 0.")
         currency = books.currency(body, books.home)
-        rate = {
-            name: value for name, value in self._in_home_currency(body, currency, total).items() if "Total" not in name
-        }
         return {
             **({"PrivateNote": body["PrivateNote"]} if body.get("PrivateNote") else {}),
             "TxnDate": books.date(body),
@@ -385,7 +384,7 @@ class Documents:
             "FromAccountRef": books.account_ref(source),
             "ToAccountRef": books.account_ref(target),
             "Amount": total,
-            **rate,
+            **self._rate(body, currency, total),
         }
 
     def _purchase(self, body: Json) -> Json:
@@ -418,7 +417,7 @@ class Documents:
             "TotalAmt": summed.total,
             **({"TxnTaxDetail": {"TotalTax": summed.tax, "TaxLine": summed.tax_lines}} if summed.tax_lines else {}),
             **({"GlobalTaxCalculation": mode} if mode else {}),
-            **self._in_home_currency(body, currency, summed.total),
+            **self._rate(body, currency, summed.total),
         }
 
     def _expense_lines(self, body: Json, mode: str) -> tuple[list[Json], list[TaxedLine]]:
@@ -470,6 +469,6 @@ def _settled_by(payment: Json) -> dict[tuple[str, str], Decimal]:
 
 
 def _price(detail: Json, net: Decimal, quantity: Decimal) -> Decimal:
-    if detail.get("UnitPrice") not in (None, ""):
+    if detail.get("UnitPrice") not in UNTOLD:
         return amount(detail["UnitPrice"], "UnitPrice")
     return round(net / quantity, 7)

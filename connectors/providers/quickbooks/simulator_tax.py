@@ -12,6 +12,8 @@ from connectors.providers.quickbooks.simulator_faults import Faulted, business, 
 Json = dict[str, Any]
 CENT = Decimal("0.01")
 ZERO = Decimal(0)
+#: A quantity or price of nothing counts as not told: Intuit's callers send zeros for it.
+UNTOLD = (None, "", 0)
 
 
 def amount(value: Any, name: str) -> Decimal:
@@ -114,7 +116,7 @@ def line_amount(line: Json) -> Decimal:
     if line.get("Amount") in (None, ""):
         raise missing("Line.Amount")
     total = amount(line["Amount"], "Line.Amount")
-    if detail.get("Qty") not in (None, "") and detail.get("UnitPrice") not in (None, ""):
+    if detail.get("Qty") not in UNTOLD and detail.get("UnitPrice") not in UNTOLD:
         product = amount(detail["Qty"], "Qty") * amount(detail["UnitPrice"], "UnitPrice")
         if rounded(product) != rounded(total):
             raise Faulted(

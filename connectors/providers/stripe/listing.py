@@ -21,7 +21,7 @@ from connectors.sdk.errors import RecordRejected
 from connectors.sdk.streams import Cursor, Page, RejectedRow, SourceRecord, Stream
 
 MOST_PER_PAGE = 100
-OVERLAP_SECONDS = 300
+OVERLAP_SECONDS = 60
 EVENTS_KEPT_SECONDS = 29 * 86_400
 
 Body = Mapping[str, Any]

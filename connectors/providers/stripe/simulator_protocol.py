@@ -162,13 +162,13 @@ def expanded(body: Body, paths: Iterable[str], find: Find, include: Callable[[Bo
         name, _, rest = path.partition(".")
         inner.setdefault(name, []).extend([rest] if rest else [])
     shown = dict(body)
+    if body.get("deleted"):
+        return shown
     for name, deeper in inner.items():
         kind = str(body.get("object"))
         if name in INCLUDABLE.get(kind, ()):
             shown[name] = include(body, name)
         elif name not in EXPANDABLE.get(kind, ()):
-            if body.get("deleted"):
-                continue
             raise refused(400, f"This property cannot be expanded ({name}).", param="expand")
         elif isinstance(body.get(name), str):
             target = find(body[name])

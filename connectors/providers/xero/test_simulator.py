@@ -14,21 +14,20 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 from werkzeug.serving import make_server
-from xero_python.accounting import (
-    Account,
-    AccountingApi,
-    Contact,
-    Contacts,
-    Invoice,
-    Invoices,
-    LineItem,
-    Payment,
-    Payments,
-)
-from xero_python.api_client import ApiClient, Configuration
+from xero_python.accounting.api.accounting_api import AccountingApi
+from xero_python.accounting.models.account import Account
+from xero_python.accounting.models.contact import Contact
+from xero_python.accounting.models.contacts import Contacts
+from xero_python.accounting.models.invoice import Invoice
+from xero_python.accounting.models.invoices import Invoices
+from xero_python.accounting.models.line_item import LineItem
+from xero_python.accounting.models.payment import Payment
+from xero_python.accounting.models.payments import Payments
+from xero_python.api_client import ApiClient
+from xero_python.api_client.configuration import Configuration
 from xero_python.api_client.oauth2 import OAuth2Token, TokenApi
 from xero_python.exceptions import AccountingBadRequestException
-from xero_python.identity import IdentityApi
+from xero_python.identity.api.identity_api import IdentityApi
 
 from connectors.providers.xero.manifest import MANIFEST
 from connectors.providers.xero.simulator import API, KESTREL, KESTREL_EUROPE, XeroSimulator
