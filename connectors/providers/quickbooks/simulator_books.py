@@ -81,6 +81,7 @@ class Books:
             "sparse": False,
             **{name: value for name, value in body.items() if name not in READ_ONLY},
         }
+        self._index(entity, row)
         return self.rows(entity).put(row["Id"], row)
 
     def save(self, entity: str, row: Json, *, is_edit: bool = True) -> Json:
@@ -88,6 +89,7 @@ class Books:
         token = str(int(row["SyncToken"]) + 1) if is_edit else row["SyncToken"]
         moment = stamp(self.now().replace(microsecond=0))
         changed = {**row, "SyncToken": token, "MetaData": {**row["MetaData"], "LastUpdatedTime": moment}}
+        self._index(entity, changed)
         return self.rows(entity).put(row["Id"], changed)
 
     def remove(self, entity: str, row: Json) -> Json:
@@ -201,10 +203,9 @@ class Books:
         is_active = body.get("Active", True) is not False
         if row.get("Active", True) and not is_active:
             name = f"{name} (deleted)"
-        for kind in PEOPLE:
-            for other in self.rows(kind).values():
-                if other["DisplayName"].casefold() == name.casefold() and other["Id"] != row.get("Id"):
-                    raise faults.duplicate_name(kind.lower())
+        holder = self.person_named(name)
+        if holder and holder[1]["Id"] != row.get("Id"):
+            raise faults.duplicate_name(holder[0].lower())
         body = {field: value for field, value in body.items() if value not in (None, "", {}, [])}
         currency = self.currency(body, self.home)
         if row and currency != self.reference(row, "CurrencyRef"):
@@ -218,6 +219,34 @@ class Books:
             "CurrencyRef": {"value": currency},
             "Balance": row.get("Balance", Decimal(0)),
         }
+
+    def person_named(self, name: str) -> tuple[str, Json] | None:
+        """Who bears this name among customers and suppliers; case does not count."""
+        noted = self.store[f"{self.realm}/_names"].get(name.casefold())
+        row = self.rows(noted["kind"]).get(noted["id"]) if noted else None
+        if noted is None or row is None or row["DisplayName"].casefold() != name.casefold():
+            return None
+        return noted["kind"], row
+
+    def _index(self, entity: str, row: Json) -> None:
+        """Names and numbers have to be found without reading all rows."""
+        if entity in PEOPLE:
+            names = self.store[f"{self.realm}/_names"]
+            names.put(row["DisplayName"].casefold(), {"kind": entity, "id": row["Id"]})
+        if row.get("DocNumber"):
+            self.store[f"{self.realm}/_numbers/{entity}"].put(row["DocNumber"], {"id": row["Id"]})
+
+    def numbered(self, entity: str, number: str) -> Json | None:
+        """The latest document with this number."""
+        noted = self.store[f"{self.realm}/_numbers/{entity}"].get(number)
+        row = self.rows(entity).get(noted["id"]) if noted else None
+        return row if row and row.get("DocNumber") == number else None
+
+    def next_number(self, entity: str) -> str:
+        while True:
+            number = str(1000 + self._next_id(f"{self.realm}/{entity} number"))
+            if self.numbered(entity, number) is None:
+                return number
 
     def _item(self, body: Json, row: Json) -> Json:
         name = str(body.get("Name") or "").strip()

@@ -186,17 +186,14 @@ class Documents:
 
     def _number(self, entity: str, document: Json, own_id: str, allow_duplicates: bool) -> None:
         """Numbers are unique per kind of document; without one the next is given."""
-        number = document["DocNumber"]
         self.books.check_length(document, "DocNumber", NUMBER_LENGTH)
-        rows = self.books.rows(entity).values()
-        if not number:
-            taken = [int(row["DocNumber"]) for row in rows if str(row.get("DocNumber", "")).isdigit()]
-            document["DocNumber"] = str(max([1000, *taken]) + 1)
+        number = document["DocNumber"] or self.books.next_number(entity)
+        document["DocNumber"] = number
+        holder = self.books.numbered(entity, number)
+        if holder is None or holder["Id"] == own_id or allow_duplicates:
             return
-        for row in rows:
-            is_voided = str(row.get("PrivateNote", "")).startswith("Voided")
-            if row.get("DocNumber") == number and row["Id"] != own_id and not is_voided and not allow_duplicates:
-                raise faults.duplicate_number(number, entity, row["Id"])
+        if not str(holder.get("PrivateNote", "")).startswith("Voided"):
+            raise faults.duplicate_number(number, entity, holder["Id"])
 
     def _customer(self, body: Json) -> Json:
         id = self.books.reference(body, "CustomerRef")

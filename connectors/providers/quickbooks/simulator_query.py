@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cached_property, lru_cache
 from typing import Any
 
 from connectors.providers.quickbooks.simulator_faults import Faulted, unreadable_query
@@ -25,6 +26,10 @@ class Condition:
     operator: str
     values: tuple[str, ...]
 
+    @cached_property
+    def plain(self) -> frozenset[str]:
+        return frozenset(value.casefold() for value in self.values)
+
     def holds(self, row: Json) -> bool:
         found = value_at(row, self.path)
         if found is None:
@@ -32,6 +37,8 @@ class Condition:
         if self.operator == "LIKE":
             pattern = ".*".join(re.escape(part) for part in self.values[0].split("%"))
             return re.fullmatch(pattern, str(found), re.I | re.S) is not None
+        if self.operator == "IN" and isinstance(found, str):
+            return found.casefold() in self.plain
         if self.operator == "IN":
             return any(_equal(found, value) for value in self.values)
         return _COMPARES[self.operator](*_comparable(found, self.values[0]))
@@ -86,6 +93,7 @@ def _comparable(found: Any, value: str) -> tuple[Any, Any]:
     return str(found).casefold(), value.casefold()
 
 
+@lru_cache(maxsize=100_000)
 def moment(value: str) -> dt.datetime:
     """An instant; QuickBooks reads one without a zone, or a day alone, in its server's zone."""
     found = dt.datetime.fromisoformat(value)

@@ -256,11 +256,11 @@ class Seeder:
             return party.id
         name = party.name or f"{kind} {party.id or 'unknown'}"
         for wanted in (name, f"{name} ({currency})"):
-            for row in self.books.rows(kind).values():
-                if row["DisplayName"].casefold() == wanted.casefold() and row["CurrencyRef"]["value"] == currency:
-                    return str(row["Id"])
-        taken = any(row["DisplayName"].casefold() == name.casefold() for row in self.books.rows(kind).values())
-        body: Json = {"DisplayName": f"{name} ({currency})" if taken else name, "CurrencyRef": {"value": currency}}
+            holder = self.books.person_named(wanted)
+            if holder and holder[0] == kind and holder[1]["CurrencyRef"]["value"] == currency:
+                return str(holder[1]["Id"])
+        free = f"{name} ({currency})" if self.books.person_named(name) else name
+        body: Json = {"DisplayName": free, "CurrencyRef": {"value": currency}}
         if party.email:
             body["PrimaryEmailAddr"] = {"Address": party.email}
         return str(self.books.create_entry(kind, body, id=party.id)["Id"])
