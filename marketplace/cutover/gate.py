@@ -185,7 +185,7 @@ def _compiles(flow: Flow) -> Condition:
     missing = "Save the field mapping."
     try:
         if flow.mapping is not None:
-            planner_for(flow.mapping)
+            planner_for(flow.template, flow.mapping)
             missing = ""
     except MappingError as error:
         missing = str(error)

@@ -27,7 +27,7 @@ from marketplace.cutover.cases import CASES, Case, Setting, setting_of
 from marketplace.cutover.models import SandboxCase
 from marketplace.mapping.compiling import planner_for
 from marketplace.mapping.models import Flow
-from marketplace.mapping.plan import Circumstances, NotPlanned, PlannedDocument
+from marketplace.mapping.plan import Circumstances, NotPlanned, PlannedDocument, Planner
 from marketplace.mapping.queries import circumstances_of
 from marketplace.mapping.templates import template
 from marketplace.posting.keys import batch_key, mark_of, posting_key
@@ -39,11 +39,16 @@ BASE_URL = "http://simulator.invalid"
 CENT = Decimal("0.01")
 
 
+class UnableToRehearse(Exception):
+    """There is nothing to rehearse yet; the message says what is missing."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """What all cases of one rehearsal share."""
 
     flow: Flow
+    planner: Planner
     circumstances: Circumstances
     client: Client
     tenant_id: uuid.UUID
@@ -69,6 +74,9 @@ def rehearse(*, tenant_id: uuid.UUID, flow_id: uuid.UUID) -> None:
         flow = Flow.objects.select_related("source", "target", "mapping").get(pk=flow_id)
         circumstances = circumstances_of(flow, owner)
         cases = cases_for(flow)
+    if flow.mapping is None:
+        raise UnableToRehearse("The flow has no field mapping yet.")
+    planner = planner_for(flow.template, flow.mapping)
     circumstances = replace(
         circumstances,
         is_source_of_truth=True,
@@ -76,7 +84,7 @@ def rehearse(*, tenant_id: uuid.UUID, flow_id: uuid.UUID) -> None:
         ledger=replace(circumstances.ledger, closed_until=None, contacts={}, contact_bodies={}),
     )
     with _simulated(flow, circumstances) as client:
-        stage = Stage(flow, circumstances, client, tenant_id)
+        stage = Stage(flow, planner, circumstances, client, tenant_id)
         results = [_result(stage, case) for case in cases]
     with tenant(tenant_id):
         SandboxCase.objects.filter(flow=flow).delete()
@@ -151,7 +159,7 @@ def _found(stage: Stage, case: Case) -> dict[str, Any]:
         closed = replace(circumstances.ledger, closed_until=now().date())
         circumstances = replace(circumstances, ledger=closed)
     try:
-        planned = planner_for(stage.flow.mapping)(case.record, circumstances)  # type: ignore[arg-type]
+        planned = stage.planner(case.record, circumstances)
     except NotPlanned as refusal:
         return {"not posted because": refusal.code}
     written = _write(stage, case, planned)

@@ -59,9 +59,9 @@ class Mapped:
     write_modes: Mapping[str, str]
 
 
-def planner_for(version: MappingVersion) -> Planner:
-    """The version's plan function. Raises `MappingError`."""
-    return _planner(version.flow.template, version.digest, _Frozen(version.spec))
+def planner_for(slug: str, version: MappingVersion) -> Planner:
+    """The version's plan function for the flow's template. Raises `MappingError`."""
+    return _planner(slug, version.digest, _Frozen(version.spec))
 
 
 def planner_of(slug: str, spec: Mapping[str, Any]) -> Planner:

@@ -78,7 +78,7 @@ def plan_flow(*, owner: Tenant, flow: Flow) -> int:
     sources = _sources(flow)
     if not sources:
         return 0
-    planning = Planning(owner, flow, planner_for(flow.mapping), circumstances_of(flow, owner), now())
+    planning = Planning(owner, flow, planner_for(flow.template, flow.mapping), circumstances_of(flow, owner), now())
     existing = _existing(flow, [source.id for source in sources])
     planned = Planned()
     ids = iter(new_ids(Posting, len(sources) * 4))
