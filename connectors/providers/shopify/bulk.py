@@ -68,7 +68,8 @@ def rows(client: ShopifyClient, operation: Operation, shape: Shape, *, after: in
     position = 0
     for node in client.download(operation["url"]):
         if "__parentId" in node:
-            assert current is not None, "grouped files start with a root"
+            if current is None:
+                raise UnexpectedResponse("Shopify's file does not begin with an object of its own.")
             current[fields[_type(node["id"])]].append(_child(node))
             continue
         if current is not None and position > after:

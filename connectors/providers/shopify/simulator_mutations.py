@@ -94,17 +94,16 @@ def customer_address(
 
 def customer_errors(shop: Shop, input: Body, own_id: str) -> list[Error]:
     """E-mail addresses and phone numbers are well-formed and belong to one customer only."""
-    others = [found for found in shop.all("Customer").values() if found["id"] != own_id]
-    email, phone = input.get("email"), input.get("phone")
     wrong = []
-    if email and not EMAIL.fullmatch(email):
-        wrong.append(error("Email is invalid", "email"))
-    elif email and any(found["email"] == email for found in others):
-        wrong.append(error("Email has already been taken", "email"))
-    if phone and not PHONE.fullmatch(phone):
-        wrong.append(error("Phone is invalid", "phone"))
-    elif phone and any(found["phone"] == phone for found in others):
-        wrong.append(error("Phone has already been taken", "phone"))
+    for name, pattern in (("email", EMAIL), ("phone", PHONE)):
+        value = input.get(name)
+        if not value:
+            continue
+        owner = shop.customer_with(value)
+        if not pattern.fullmatch(value):
+            wrong.append(error(f"{name.capitalize()} is invalid", name))
+        elif owner is not None and owner["id"] != own_id:
+            wrong.append(error(f"{name.capitalize()} has already been taken", name))
     return wrong
 
 

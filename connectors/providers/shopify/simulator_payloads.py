@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from connectors.providers.shopify.simulator_shop import Shop, full_name, tail
@@ -209,7 +210,9 @@ def _tax(line: Body) -> Payload:
 
 
 def _price(bag: Body) -> str:
-    return str(bag["shopMoney"]["amount"])
+    """REST writes at least two decimals."""
+    amount = Decimal(bag["shopMoney"]["amount"])
+    return f"{amount:.2f}" if amount == round(amount, 2) else f"{amount:f}"
 
 
 def _set(bag: Body) -> Payload:

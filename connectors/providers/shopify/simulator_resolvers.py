@@ -13,7 +13,7 @@ from connectors.providers.shopify.simulator_call import Call, count
 from connectors.providers.shopify.simulator_lists import inner, listed, matching
 from connectors.providers.shopify.simulator_mutations import MUTATIONS
 from connectors.providers.shopify.simulator_schema import is_connection
-from connectors.providers.shopify.simulator_shop import new_payments_account
+from connectors.providers.shopify.simulator_shop import payments_account
 from connectors.testing.store import Body
 
 Resolver = Callable[..., Any]
@@ -122,6 +122,6 @@ ROOTS: dict[str, Resolver] = {
     "ordersCount": _counted("Order"),
     "refund": lambda call, id: call.node(id),
     "shop": lambda call: call.shop.body,
-    "shopifyPaymentsAccount": lambda call: new_payments_account(call.shop.body),
+    "shopifyPaymentsAccount": lambda call: payments_account(call.shop.body),
     "webhookSubscriptions": _subscriptions,
 }

@@ -111,14 +111,12 @@ class Seeder:
         party = record.customer
         if not (party.id or party.email):
             return None
-        known = self.shop.get("Customer", gid("Customer", party.id)) if party.id else self._by_email(party.email)
+        known = self.shop.get("Customer", gid("Customer", party.id)) if party.id else None
+        known = known or self.shop.customer_with(party.email)
         if known is None:
             buyer = Customer(id=party.id, name=party.name, email=party.email, updated_at=record.placed_at)
             known = self.customer(buyer)
         return str(known["id"])
-
-    def _by_email(self, email: str) -> Body | None:
-        return next((found for found in self.shop.all("Customer").values() if found["email"] == email), None)
 
     def _order_totals(self, record: Order, lines: Sequence[SaleLine], tax: Decimal) -> Body:
         def total(*kinds: str) -> Decimal:

@@ -9,6 +9,35 @@ from typing import Any
 from connectors.testing.store import Body, Collection, Store
 
 TYPES = ("Order", "Refund", "Customer", "ShopifyPaymentsPayout", "BulkOperation", "WebhookSubscription")
+PAYMENTS_COUNTRIES = frozenset(
+    [
+        "AT",
+        "AU",
+        "BE",
+        "CA",
+        "CH",
+        "CZ",
+        "DE",
+        "DK",
+        "ES",
+        "FI",
+        "FR",
+        "GB",
+        "HK",
+        "IE",
+        "IT",
+        "JP",
+        "NL",
+        "NO",
+        "NZ",
+        "PL",
+        "PT",
+        "RO",
+        "SE",
+        "SG",
+        "US",
+    ]
+)
 FIRST_NUMBER = 5_000_000_000
 
 
@@ -63,7 +92,17 @@ class Shop:
         return self.all(type_).get(id)
 
     def put(self, type_: str, body: Body) -> Body:
+        if type_ == "Customer":
+            for value in (body["email"], body["phone"]):
+                if value:
+                    self.all("contacts").put(value, {"id": body["id"]})
         return self.all(type_).put(body["id"], body)
+
+    def customer_with(self, contact: str) -> Body | None:
+        """Whose e-mail address or phone number this is."""
+        known = self.all("contacts").get(contact)
+        customer = self.get("Customer", known["id"]) if known else None
+        return customer if customer and contact in (customer["email"], customer["phone"]) else None
 
     def node(self, id: str) -> tuple[str, Body] | None:
         """Any object by its global id, with its type."""
@@ -125,7 +164,10 @@ def new_shop(number: int, organisation: Body) -> Body:
     }
 
 
-def new_payments_account(shop: Body) -> Body:
+def payments_account(shop: Body) -> Body | None:
+    """Shopify Payments exists in some countries only."""
+    if shop["shopAddress"]["countryCodeV2"] not in PAYMENTS_COUNTRIES:
+        return None
     number = tail(shop["id"])
     return {
         "id": gid("ShopifyPaymentsAccount", number),

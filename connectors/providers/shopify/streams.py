@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from connectors.providers.shopify import writing
@@ -100,7 +100,7 @@ class ListedStream(Stream):
     page_size = 250
     stamp_field: ClassVar[str] = "updatedAt"
     overlap: ClassVar[dt.timedelta] = OVERLAP
-    deletes = "never"
+    deletes: ClassVar[Literal["flag", "feed", "listing", "never"]] = "never"
 
     def read(self, raw: Raw) -> Record:
         raise NotImplementedError
@@ -127,6 +127,7 @@ class Orders(ListedStream):
     label = "Orders"
     record = Order
     listing = ORDERS
+    deletes = "flag"
     fields = (
         Field("number", "Order"),
         Field("placed_at", "Date", "datetime"),

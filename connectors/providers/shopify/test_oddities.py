@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -14,79 +13,17 @@ import pytest
 
 from connectors.providers.shopify import bulk
 from connectors.providers.shopify.amounts import Unreadable, shared_out
-from connectors.providers.shopify.client import ShopifyClient
 from connectors.providers.shopify.listing import PAGES_BEFORE_BULK
-from connectors.providers.shopify.manifest import MANIFEST
-from connectors.providers.shopify.oauth import ShopifyOAuth, callback_signature
 from connectors.providers.shopify.queries import ORDER, ORDERS
 from connectors.providers.shopify.reading import read_order
-from connectors.providers.shopify.simulator import ShopifySimulator
+from connectors.providers.shopify.simulated_world import KESTREL, PLACED, World, all_records, refund_of, sale
 from connectors.providers.shopify.simulator_bulk import InvalidBulkQuery, export_of
 from connectors.providers.shopify.simulator_shop import money
 from connectors.providers.shopify.streams import Customers, Orders, Payouts, Refunds
-from connectors.providers.shopify.webhooks import TOPICS, WEBHOOKS
-from connectors.sdk.client import Access, FixedToken
-from connectors.sdk.errors import ConfigurationError, RateLimited, ReconnectRequired, RecordRejected
-from connectors.sdk.records import Address, Customer, Order, Party, Refund, SaleLine, SalePayment, Tax
-from connectors.sdk.streams import Draft, Page, Written
+from connectors.providers.shopify.webhooks import WEBHOOKS
+from connectors.sdk.errors import ConfigurationError, RateLimited, ReconnectRequired
+from connectors.sdk.records import Customer, Order, Party, SaleLine, Tax
 from connectors.testing.faults import Fault
-
-KESTREL = "kestrel-and-co.myshopify.com"
-SCOPES = tuple(scope.name for scope in MANIFEST.auth.scopes)
-PLACED = dt.datetime(2026, 10, 3, 9, 15, tzinfo=dt.UTC)
-
-
-class PointsBook:
-    """The budget of a connection, writing down what was spent and what Shopify reported."""
-
-    def __init__(self) -> None:
-        self.spent: list[int] = []
-        self.reported: list[tuple[int, float]] = []
-
-    def spend(self, counts: str, amount: int) -> None:
-        assert counts == "cost"
-        self.spent.append(amount)
-
-    def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
-        self.reported.append((remaining, restore_per_second))
-
-
-class World:
-    """One shop, its simulator and a client in one process. Waiting winds the clock."""
-
-    def __init__(self, scopes: tuple[str, ...] = SCOPES) -> None:
-        self.simulator = ShopifySimulator()
-        self.simulator.freeze()
-        self.simulator.outbox.behave({"paused": True})
-        self.http = httpx.Client(transport=httpx.WSGITransport(self.simulator))
-        _, tokens = self.simulator.oauth.grant_for(KESTREL, scopes, "alice")
-        self.points = PointsBook()
-        self.waited: list[float] = []
-        self.client = ShopifyClient(
-            Access(
-                token=FixedToken(tokens["access_token"]),
-                organisation_id=KESTREL,
-                simulator="http://simulator.test",
-                budget=self.points,
-                sleep=self.wait,
-            ),
-            self.http,
-        )
-
-    def wait(self, seconds: float) -> None:
-        self.waited.append(seconds)
-        self.simulator.advance(seconds)
-
-    def plant(self, *records: Any) -> list[str]:
-        return self.simulator.plant(KESTREL, records)
-
-    def calls_of(self, text: str, work: Callable[[], Any]) -> int:
-        """How many calls `work` makes whose body holds `text`."""
-        bodies: list[bytes] = []
-        self.http.event_hooks["request"] = [lambda request: bodies.append(request.read())]
-        work()
-        self.http.event_hooks["request"] = []
-        return sum(text.encode() in body for body in bodies)
 
 
 @pytest.fixture
@@ -95,45 +32,6 @@ def world() -> Iterator[World]:
     yield made
     made.http.close()
     made.simulator.close()
-
-
-def sale(number: int, count: int = 1, *, at: dt.datetime = PLACED, **more: Any) -> Order:
-    items = tuple(
-        SaleLine(description=f"Item {line}", sku=f"S{line}", amount=Decimal("10.01")) for line in range(count)
-    )
-    total = sum((line.amount for line in items), Decimal(0))
-    paid = SalePayment(id=f"8{number}", method="Shopify Payments", amount=total, paid_at=at)
-    given: dict[str, Any] = {
-        "id": str(number),
-        "number": f"#{number}",
-        "placed_at": at,
-        "updated_at": at,
-        "currency": "GBP",
-        "total": total,
-        "status": "paid",
-        "lines": items,
-        "payments": (paid,),
-    }
-    return Order(**{**given, **more})
-
-
-def refund_of(order: Order, number: int) -> Refund:
-    back = SalePayment(id=f"9{number}", method="Shopify Payments", amount=order.total, paid_at=order.placed_at)
-    return Refund(
-        id=str(number),
-        order_id=order.id,
-        refunded_at=order.placed_at,
-        updated_at=order.updated_at,
-        currency="GBP",
-        total=order.total,
-        lines=order.lines,
-        payments=(back,),
-    )
-
-
-def all_records(pages: Iterator[Page]) -> dict[tuple[str, str], str]:
-    """(data type, id) -> version of everything in these pages."""
-    return {(found.record.data_type, found.external_id): found.version for page in pages for found in page.records}
 
 
 # ---------------------------------------------------------------------- points
@@ -174,14 +72,11 @@ def test_a_throttled_query_waits_for_its_points(world: World) -> None:
 
 
 def test_too_long_a_wait_is_left_to_the_engine(world: World) -> None:
-    world.simulator.bucket(KESTREL, capacity=2000.0, restore_per_second=100.0).take(2000 + 1)
-    world.simulator.throttles.bucket(
-        KESTREL, capacity=2000.0, restore_per_second=0.001, now=world.simulator.now()
-    ).available = 0
     world.simulator.faults.add(Fault(match="POST /shops", kind="status", status=429, seconds=90))
     with pytest.raises(RateLimited) as caught:
         Orders().fetch(world.client, ["1001"])
     assert caught.value.retry_after >= 90
+    assert world.waited == []
 
 
 # ---------------------------------------------------------------------- bulk, pages and ids agree
@@ -380,144 +275,3 @@ def test_refunded_tax_is_shared_out_to_the_last_cent() -> None:
     county = Tax(name="County", rate=Decimal("0.01"), amount=Decimal("1.00"))
     shares = shared_out(Decimal("3.33"), (state, county))
     assert [(tax.name, tax.amount) for tax in shares] == [("State", Decimal("2.87")), ("County", Decimal("0.46"))]
-
-
-# ---------------------------------------------------------------------- customers
-
-
-def customer_draft(**changes: Any) -> Draft:
-    given: dict[str, Any] = {"id": "", "name": "Alice Harrow", "email": "alice@harrow.example"}
-    return Draft(key="k-1", reference="TO-1", document=Customer(**{**given, **changes}))
-
-
-def test_a_repeated_creation_answers_the_customer_it_made(world: World) -> None:
-    for draft in (customer_draft(), customer_draft(name="No Address", email="")):
-        (first,) = Customers().create(world.client, [draft], key="once")
-        (second,) = Customers().create(world.client, [draft], key="again")
-        assert isinstance(first, Written) and isinstance(second, Written)
-        assert first.external_id == second.external_id
-        world.simulator.shop(KESTREL).all("Customer").clear()
-
-
-def test_a_customer_of_somebody_elses_is_not_taken_over(world: World) -> None:
-    world.plant(Customer(id="5", name="Bob Reed", email="alice@harrow.example"))
-    (outcome,) = Customers().create(world.client, [customer_draft()], key="once")
-    assert isinstance(outcome, RecordRejected)
-    assert outcome.code == "duplicate"
-    assert outcome.user_message == "Shopify did not accept this customer: email has already been taken."
-
-
-def test_a_customer_changed_meanwhile_is_not_overwritten(world: World) -> None:
-    world.plant(Customer(id="5", name="Alice Harrow", email="alice@harrow.example"))
-    (held,) = Customers().fetch(world.client, ["5"]).records
-    world.plant(Customer(id="5", name="Alice Harrow", email="alice@new.example"))
-    outcome = Customers().update(world.client, "5", customer_draft(phone="+442079460000"), version=held.version)
-    assert isinstance(outcome, RecordRejected)
-    assert outcome.code == "stale"
-
-
-def test_an_address_is_written_with_the_customer(world: World) -> None:
-    world.plant(Customer(id="5", name="Alice Harrow", address=Address(line1="1 Old Road", city="Bristol")))
-    address = Address(line1="12 Quay Street", postal_code="BS1 4XY", country="GB")
-    draft = customer_draft(address=address, company="Harrow Interiors")
-    outcome = Customers().update(world.client, "5", draft, version="")
-    assert isinstance(outcome, Written)
-    (after,) = Customers().fetch(world.client, ["5"]).records
-    assert isinstance(after.record, Customer)
-    assert after.record.company == "Harrow Interiors"
-    assert (after.record.address.line1, after.record.address.city) == ("12 Quay Street", "Bristol")
-
-
-def test_a_customer_with_orders_stays(world: World) -> None:
-    world.plant(Customer(id="5", name="Alice Harrow", email="alice@harrow.example"), Customer(id="6", name="Bob Reed"))
-    world.plant(sale(1001, customer=Party(id="5", name="Alice Harrow")))
-    kept, deleted = Customers().void(world.client, ["5", "6"])
-    assert isinstance(kept, RecordRejected) and isinstance(deleted, Written)
-    assert [found.external_id for found in Customers().fetch(world.client, ["5", "6"]).records] == ["5"]
-
-
-# ---------------------------------------------------------------------- consent, tokens and webhooks
-
-
-def oauth_of(world: World, shop: str = KESTREL) -> ShopifyOAuth:
-    return ShopifyOAuth(
-        MANIFEST,
-        world.simulator.keys,
-        environment="production",
-        simulator="http://simulator.test",
-        settings={"shop": shop},
-        http=world.http,
-    )
-
-
-def callback(world: World, **changes: str) -> dict[str, str]:
-    params = {
-        "code": "c",
-        "shop": KESTREL,
-        "state": "s",
-        "timestamp": str(int(time.time())),
-        "host": "aG9zdA",
-        **changes,
-    }
-    return {**params, "hmac": callback_signature(params, world.simulator.keys.client_secret)}
-
-
-def test_only_a_fresh_callback_for_this_shop_is_believed(world: World) -> None:
-    oauth = oauth_of(world)
-    oauth.check_callback(callback(world))
-    stale = callback(world, timestamp=str(int(time.time()) - 3600))
-    for wrong in ({**callback(world), "code": "d"}, callback(world, shop="other.myshopify.com"), stale, {"code": "c"}):
-        with pytest.raises(ConfigurationError):
-            oauth.check_callback(wrong)
-
-
-@pytest.mark.parametrize(
-    "shop", ["", "evil.example", "shop.myshopify.com.evil.example", "-shop.myshopify.com", "a/b.myshopify.com"]
-)
-def test_an_address_that_is_no_shop_is_never_called(world: World, shop: str) -> None:
-    with pytest.raises(ConfigurationError):
-        oauth_of(world, shop).authorize_url(redirect_uri="https://tieout.example/cb", state="s", verifier="v")
-
-
-def test_a_lost_refresh_may_be_repeated_until_its_successor_was_used(world: World) -> None:
-    oauth = oauth_of(world)
-    _, first = world.simulator.oauth.grant_for(KESTREL, SCOPES, "alice")
-    oauth.refresh(first["refresh_token"])
-    second = oauth.refresh(first["refresh_token"])
-    assert second.refresh_expires_in == 90 * 86400
-    oauth.refresh(second.refresh_token)
-    with pytest.raises(ReconnectRequired):
-        oauth.refresh(first["refresh_token"])
-
-
-def test_subscribing_twice_is_subscribing_once(world: World) -> None:
-    url = "https://tieout.example/hooks/1"
-    subscriptions = world.simulator.shop(KESTREL).all("WebhookSubscription")
-    WEBHOOKS.subscribe(world.client, url)
-    WEBHOOKS.subscribe(world.client, url)
-    assert len(subscriptions) == len(TOPICS)
-    WEBHOOKS.unsubscribe(world.client, url)
-    WEBHOOKS.unsubscribe(world.client, url)
-    assert len(subscriptions) == 0
-
-
-def test_a_refund_tells_of_itself_and_of_its_order(world: World) -> None:
-    WEBHOOKS.subscribe(world.client, "https://tieout.example/hooks/1")
-    world.plant(sale(1001))
-    world.simulator.plant(KESTREL, [refund_of(sale(1001), 77)], emit=True)
-    topics = [entry["headers"]["X-Shopify-Topic"] for entry in world.simulator.outbox.deliveries()]
-    assert topics == ["refunds/create", "orders/updated"]
-
-
-def test_uninstalling_ends_the_access_and_is_told(world: World) -> None:
-    WEBHOOKS.subscribe(world.client, "https://tieout.example/hooks/1")
-    oauth = oauth_of(world)
-    _, answer = world.simulator.oauth.grant_for(KESTREL, SCOPES, "alice")
-    oauth.revoke(oauth.token_set(answer))
-    (delivery,) = world.simulator.outbox.deliveries()
-    headers = {name.lower(): value for name, value in delivery["headers"].items()}
-    (event,) = WEBHOOKS.events(headers, delivery["body"].encode())
-    assert (event.kind, event.organisation_id) == ("revoked", KESTREL)
-    with pytest.raises(ReconnectRequired):
-        Orders().fetch(world.client, ["1001"])
-    oauth.revoke(oauth.token_set(answer))

@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
-import jsonschema
 import msgspec
 import pytest
 from graphql import GraphQLObjectType, get_named_type, is_composite_type
@@ -29,7 +28,8 @@ from connectors.testing.contract.setup import redraft
 
 FOLDER = Path(__file__).parent
 KESTREL = "kestrel-and-co.myshopify.com"
-#: The official SDK; it ships without types.
+#: These ship without types.
+jsonschema: Any = importlib.import_module("jsonschema")
 shopify: Any = importlib.import_module("shopify")
 PLACED = dt.datetime(2026, 10, 3, 9, 15, tzinfo=dt.UTC)
 
