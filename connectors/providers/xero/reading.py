@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
-from connectors.providers.xero.values import account_code, country_code, day, moment, money
+from connectors.providers.xero.values import account_code, country_code, day, moment, money, time_zone
 from connectors.sdk.records import (
     Address,
     BankTransfer,
@@ -62,7 +62,7 @@ def company(raw: Raw) -> Company:
         name=raw["Name"],
         base_currency=raw["BaseCurrency"],
         country=raw.get("CountryCode", ""),
-        time_zone=raw.get("Timezone", ""),
+        time_zone=time_zone(raw.get("Timezone", "")),
         books_closed_until=max(locks, default=None),
     )
 

@@ -109,14 +109,14 @@ class XeroSimulator(Simulator):
             "name": "Kestrel & Co Ltd",
             "base_currency": "GBP",
             "country": "GB",
-            "time_zone": "GMTSTANDARDTIME",
+            "time_zone": "Europe/London",
         },
         {
             "id": KESTREL_EUROPE,
             "name": "Kestrel Europe",
             "base_currency": "EUR",
             "country": "IE",
-            "time_zone": "GMTSTANDARDTIME",
+            "time_zone": "Europe/London",
         },
     )
     #: With growing pauses for a day; then a real Xero would disable the webhook.

@@ -10,7 +10,7 @@ from werkzeug import Response
 
 from connectors.providers.xero.simulator_books import Books, Invalid, Row, ms_date
 from connectors.providers.xero.simulator_documents import Documents
-from connectors.providers.xero.values import day
+from connectors.providers.xero.values import day, time_zone_name
 from connectors.testing import Action, Refused, json_response
 
 Check = Callable[[Row], Row]
@@ -78,7 +78,7 @@ def organisation_row(books: Books) -> Row:
         "FinancialYearEndMonth": 3,
         "SalesTaxBasis": "ACCRUALS",
         "DefaultSalesTax": "Tax Exclusive",
-        "Timezone": organisation["time_zone"],
+        "Timezone": time_zone_name(organisation["time_zone"]),
         "Edition": "BUSINESS",
         "Class": "PREMIUM",
     }

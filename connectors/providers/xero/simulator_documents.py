@@ -127,7 +127,7 @@ class Documents:
         contact = books.named_contact(row["Contact"], **{kind.types[row["Type"]]: True})
         row["Contact"] = {"ContactID": contact["ContactID"]}
         if kind.number_key:
-            row[kind.number_key] = row.get(kind.number_key) or self._next_number(row)
+            row[kind.number_key] = row.get(kind.number_key) or self.next_number(row)
             if row["Type"] == kind.our_type:
                 books.index(kind.collection).put(row[kind.number_key], {"id": row[kind.id_key]})
         books.put(kind.collection, row, at=at)
@@ -265,7 +265,7 @@ class Documents:
             raise Invalid(f"{name} # must be unique.")
         return number
 
-    def _next_number(self, row: Row) -> str:
+    def next_number(self, row: Row) -> str:
         if row["Type"] != self.kind.our_type:
             return ""
         while True:

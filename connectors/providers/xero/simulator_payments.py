@@ -55,14 +55,14 @@ class Payments:
             "HasAccount": True,
             "IsReconciled": bool(given.get("IsReconciled", False)),
             "Account": {key: account[key] for key in ("AccountID", "Code") if account.get(key)},
-            kind.collection[:-1]: self._document_stub(kind, document),
+            kind.collection[:-1]: self.document_stub(kind, document),
             "HasValidationErrors": False,
         }
 
     def keep(self, row: Row, *, by: Author, at: dt.datetime | None = None) -> Row:
         row.setdefault("PaymentID", self.books.new_id("Payments"))
         self.books.put("Payments", row, at=at)
-        self._apply(row, row["Amount"], at=at)
+        self.apply(row, row["Amount"], at=at)
         self.note(row, by=by, action="create")
         return row
 
@@ -77,7 +77,7 @@ class Payments:
             raise Invalid("A reconciled payment cannot be deleted")
         self.books.open_day(known["Date"])
         changed = self.books.put("Payments", {**known, "Status": "DELETED"})
-        self._apply(changed, -known["Amount"])
+        self.apply(changed, -known["Amount"])
         self.note(changed, by=by, action="delete")
         return changed
 
@@ -112,7 +112,7 @@ class Payments:
             return f"{document['Type']}PAYMENT"
         return "ARCREDITPAYMENT" if document["Type"] == "ACCRECCREDIT" else "APCREDITPAYMENT"
 
-    def _document_stub(self, kind: Kind, document: Row) -> Row:
+    def document_stub(self, kind: Kind, document: Row) -> Row:
         keys = ("Type", kind.id_key, kind.number_key, "CurrencyCode", "Contact")
         stub: Row = {key: document[key] for key in keys if key in document}
         contact = self.books["Contacts"].get(stub["Contact"]["ContactID"])
@@ -121,7 +121,7 @@ class Payments:
             "HasErrors": False,
         }
 
-    def _apply(self, payment: Row, amount: Decimal, *, at: dt.datetime | None = None) -> None:
+    def apply(self, payment: Row, amount: Decimal, *, at: dt.datetime | None = None) -> None:
         """Settle the document, or unsettle it with a negative amount."""
         for kind in (INVOICES, CREDIT_NOTES):
             named = payment.get(kind.collection[:-1]) or {}

@@ -196,7 +196,7 @@ class Seeding:
             "TotalTax": record.tax_total,
             "Total": record.total,
         }
-        row[kind.number_key] = row[kind.number_key] or documents._next_number(row)
+        row[kind.number_key] = row[kind.number_key] or documents.next_number(row)
         paid = sum((payment["Amount"] for payment in row["Payments"]), Decimal("0.00"))
         is_settled = record.status in ("paid", "void")
         left = Decimal("0.00") if is_settled else record.total - paid
@@ -274,7 +274,7 @@ class Seeding:
         }
         books.put("Payments", row, at=self._at(record))
         if record.status == "open":
-            payments._apply(row, record.amount, at=self._at(record))
+            payments.apply(row, record.amount, at=self._at(record))
         return self._note(record, row["PaymentID"], is_known=False)
 
     def _settled(self, record: CustomerPayment, kind: Kind) -> Row:
@@ -289,7 +289,7 @@ class Seeding:
         if known["Status"] == "PAID" and not known["Payments"]:
             left = {"AmountDue": known["Total"]} if kind is INVOICES else {"RemainingCredit": known["Total"]}
             self.books.put(kind.collection, {**known, "Status": "AUTHORISED", **left})
-        return Payments(self.books)._document_stub(kind, known)
+        return Payments(self.books).document_stub(kind, known)
 
     def _transfer(self, record: BankTransfer) -> str:
         transfers = Transfers(self.books)

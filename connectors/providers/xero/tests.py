@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import pytest
 
 from connectors.providers.xero import reading
@@ -31,7 +32,6 @@ from connectors.sdk.records import (
 )
 from connectors.sdk.streams import Draft, Outcome, Written
 from connectors.testing.contract import Bench, ConnectorContract
-from connectors.testing.faults import Fault
 
 FIXTURES = Path(__file__).parent / "fixtures"
 TODAY = dt.date(2026, 4, 24)
@@ -284,10 +284,25 @@ class TestXero(ConnectorContract):
             list(bench.stream("invoice").pages(client, None))
 
     def test_a_day_used_up_is_said(self, bench: Bench) -> None:
-        bench.simulator.faults.add(Fault(match="GET /api.xro", kind="status", status=429, seconds=3600))
-        with pytest.raises(RateLimited) as caught:
-            list(bench.stream("invoice").pages(bench.client, None))
-        assert caught.value.retry_after == 3600
+        headers = {"Retry-After": "3600", "X-Rate-Limit-Problem": "day"}
+        refused = bench.client.read_error(httpx.Response(429, headers=headers))
+        assert isinstance(refused, RateLimited)
+        assert refused.retry_after == 3600
+        assert "daily" in refused.user_message
+
+    def test_a_supplier_bill_is_not_an_invoice_of_ours(self, bench: Bench) -> None:
+        """Its webhooks have the category INVOICE too."""
+        bill = {
+            "Type": "ACCPAY",
+            "InvoiceNumber": "B-1",
+            "Contact": {"Name": "Card Processor"},
+            "DueDate": "2026-05-24",
+            "LineItems": [{"Description": "Fees", "UnitAmount": 5, "AccountCode": "405"}],
+        }
+        client = self.client_with(bench, bench.token.current())
+        answer = client.send("PUT", "/Invoices", {"Invoices": [bill]}, {}, key="")
+        assert bench.stream("invoice").fetch(client, [answer["Invoices"][0]["InvoiceID"]]).records == ()
+        assert bench.read("invoice") == []
 
     def client_with(self, bench: Bench, token: str, organisation: str = "") -> XeroClient:
         access = Access(
@@ -341,7 +356,7 @@ def test_the_later_lock_date_closes_the_books() -> None:
     (row,) = fixture("company", "Organisations")
     record = reading.company(row)
     assert record.books_closed_until == dt.date(2026, 2, 28)
-    assert (record.base_currency, record.country) == ("GBP", "GB")
+    assert (record.base_currency, record.country, record.time_zone) == ("GBP", "GB", "Europe/London")
 
 
 def test_ledger_accounts_say_their_kind_and_state() -> None:

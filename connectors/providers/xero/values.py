@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from babel import Locale
+from babel.core import get_global
 
 _MS_DATE = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -74,6 +75,22 @@ def country_code(name: str) -> str:
     names, codes = _countries()
     text = name.strip()
     return text.upper() if text.upper() in names else codes.get(text.casefold(), "")
+
+
+@cache
+def _time_zones() -> dict[str, str]:
+    windows = get_global("windows_zone_mapping")
+    return {re.sub("[^A-Z0-9]", "", name.upper()): zone for name, zone in windows.items()}
+
+
+def time_zone(name: str) -> str:
+    """Xero writes Windows' names in capitals and without spaces; empty for one that has no IANA name."""
+    return _time_zones().get(name, "")
+
+
+def time_zone_name(zone: str) -> str:
+    """The inverse of `time_zone`."""
+    return next((name for name, known in _time_zones().items() if known == zone), "UTC")
 
 
 def quoted(text: str) -> str:
