@@ -233,7 +233,7 @@ class Books:
         if entity in PEOPLE:
             names = self.store[f"{self.realm}/_names"]
             names.put(row["DisplayName"].casefold(), {"kind": entity, "id": row["Id"]})
-        if row.get("DocNumber"):
+        if row.get("DocNumber") and not str(row.get("PrivateNote", "")).startswith("Voided"):
             self.store[f"{self.realm}/_numbers/{entity}"].put(row["DocNumber"], {"id": row["Id"]})
 
     def numbered(self, entity: str, number: str) -> Json | None:

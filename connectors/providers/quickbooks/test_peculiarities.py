@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
-from connectors.providers.quickbooks.client import QuickBooksClient, request_id
-from connectors.providers.quickbooks.manifest import MANIFEST
+from connectors.providers.quickbooks.client import request_id
 from connectors.providers.quickbooks.reading_documents import spread
-from connectors.providers.quickbooks.simulator import QuickBooksSimulator
 from connectors.providers.quickbooks.streams import (
     BankTransfers,
     CreditNotes,
@@ -22,12 +18,22 @@ from connectors.providers.quickbooks.streams import (
     Customers,
     Expenses,
     Invoices,
-    LedgerAccounts,
     TaxRates,
 )
-from connectors.providers.quickbooks.webhooks import WEBHOOKS
-from connectors.sdk.client import Access, FixedToken
-from connectors.sdk.errors import RateLimited, RecordRejected
+from connectors.providers.quickbooks.testbench import (
+    CHECKING,
+    CLEARING,
+    FEES,
+    HARBOR,
+    KESTREL,
+    SALES,
+    SHIPPING,
+    Company,
+    all_of,
+    drafts,
+    rejected,
+    written,
+)
 from connectors.sdk.records import (
     BankTransfer,
     CreditNote,
@@ -37,69 +43,10 @@ from connectors.sdk.records import (
     Expense,
     Invoice,
     Party,
-    Record,
 )
-from connectors.sdk.streams import Draft, Outcome, Page, SourceRecord, Written
+from connectors.sdk.streams import Outcome, SourceRecord
 
-HARBOR, KESTREL = "9130350000000001", "9130350000000002"
-SALES, SHIPPING, FEES, CHECKING, CLEARING = "79", "45", "61", "35", "38"
 STANDARD, NO_VAT = "2", "10"
-START = dt.datetime(2026, 5, 5, 9, 0, tzinfo=dt.UTC)
-
-
-class Company:
-    """One simulated company with a client of ours, the clock standing still."""
-
-    def __init__(self, realm: str) -> None:
-        self.realm = realm
-        self.simulator = QuickBooksSimulator()
-        self.simulator.limits = ()
-        self.simulator.freeze()
-        self.simulator.outbox.behave({"paused": True})
-        self.http = httpx.Client(transport=httpx.WSGITransport(self.simulator))
-        self.client = self.new_client()
-
-    def new_client(self) -> QuickBooksClient:
-        scopes = tuple(scope.name for scope in MANIFEST.auth.scopes)
-        _, answer = self.simulator.oauth.grant_for(self.realm, scopes, "alice")
-        access = Access(
-            token=FixedToken(answer["access_token"]),
-            organisation_id=self.realm,
-            simulator="http://quickbooks.test",
-            sleep=self.simulator.advance,
-        )
-        return QuickBooksClient(access, self.http)
-
-    @property
-    def currency(self) -> str:
-        return str(self.simulator.organisation(self.realm)["base_currency"])
-
-    @property
-    def now(self) -> dt.datetime:
-        return self.simulator.now().replace(microsecond=0)
-
-    def plant(self, *records: Record) -> list[str]:
-        return self.simulator.plant(self.realm, records)
-
-    def invoice(self, position: int, /, **changes: Any) -> Invoice:
-        line = DocumentLine(description="Oak shelf", amount=Decimal("10.00"), ledger_account=SALES)
-        values: dict[str, Any] = {
-            "id": "",
-            "number": f"A{position}",
-            "reference": f"TO-{position}",
-            "date": self.now.date(),
-            "currency": self.currency,
-            "customer": Party(name="Ada Byron"),
-            "tax_mode": "none",
-            "lines": (line,),
-            "total": Decimal("10.00"),
-        }
-        return Invoice(**{**values, **changes})
-
-    def calls_of(self, work: Any) -> int:
-        before = self.client.calls
-        work()
-        return self.client.calls - before
 
 
 @pytest.fixture
@@ -114,27 +61,6 @@ def harbor() -> Iterator[Company]:
     company = Company(HARBOR)
     yield company
     company.simulator.close()
-
-
-def drafts(records: Sequence[Record]) -> list[Draft]:
-    return [
-        Draft(key=f"key-{number}", reference=str(getattr(record, "reference", number)), document=record)
-        for number, record in enumerate(records)
-    ]
-
-
-def written(outcome: Outcome) -> Written:
-    assert isinstance(outcome, Written), outcome
-    return outcome
-
-
-def rejected(outcome: Outcome) -> RecordRejected:
-    assert isinstance(outcome, RecordRejected), outcome
-    return outcome
-
-
-def all_of(pages: Iterator[Page]) -> list[SourceRecord]:
-    return [record for page in pages for record in page.records]
 
 
 # ---------------------------------------------------------------------- how few calls
@@ -473,50 +399,3 @@ def test_what_is_gone_cannot_be_taken_back_and_says_so(kestrel: Company) -> None
     first, missing, again = (Invoices().void(kestrel.client, [one])[0] for one in (id, "987654", id))
     assert written(first).external_id == written(again).external_id == id
     assert rejected(missing).code == "missing_reference"
-
-
-# ---------------------------------------------------------------------- limits and webhooks
-
-
-def test_forty_batches_a_minute_then_a_minute_of_rest(kestrel: Company) -> None:
-    kestrel.simulator.limits = tuple(limit for limit in MANIFEST.limits if limit.counts == "batch")
-    for _ in range(40):
-        kestrel.client.queries(["select * from CompanyInfo"])
-    with pytest.raises(RateLimited) as caught:
-        kestrel.client.queries(["select * from CompanyInfo"])
-    assert caught.value.retry_after == 60
-    assert all_of(LedgerAccounts().pages(kestrel.client, {"since": START.isoformat(), "is_complete": True}))
-    kestrel.simulator.advance(61)
-    kestrel.client.queries(["select * from CompanyInfo"])
-
-
-def test_both_webhook_formats_say_the_same(kestrel: Company) -> None:
-    events = []
-    for sends_cloud_events in (True, False):
-        kestrel.simulator.sends_cloud_events = sends_cloud_events
-        kestrel.simulator.outbox.clear()
-        kestrel.simulator.plant(KESTREL, [kestrel.invoice(int(sends_cloud_events), id="4711")], emit=True)
-        (delivery,) = kestrel.simulator.outbox.deliveries()
-        (event,) = WEBHOOKS.events({}, delivery["body"].encode())
-        events.append((event.organisation_id, event.data_type, event.external_id, event.kind))
-    assert events == [(KESTREL, "invoice", "4711", "changed")] * 2
-
-
-def test_merged_customers_are_one_deleted_and_one_changed() -> None:
-    body = (
-        b'{"eventNotifications":[{"realmId":"1","dataChangeEvent":{"entities":[{"id":"5","operation":"Merge",'
-        b'"name":"Customer","deletedId":"6","lastUpdated":"2026-05-05T09:00:00.000Z"},'
-        b'{"id":"7","operation":"Create","name":"Estimate","lastUpdated":"2026-05-05T09:00:00.000Z"}]}}]}'
-    )
-    events = [(event.external_id, event.kind) for event in WEBHOOKS.events({}, body)]
-    assert events == [("5", "changed"), ("6", "deleted")]
-
-
-def test_closing_date_moves_are_events_of_the_company() -> None:
-    body = (
-        b'[{"specversion":"1.0","id":"e1","source":"intuit.x","type":"qbo.preferences.updated.v1",'
-        b'"time":"2025-09-10T21:31:25.179851517Z","intuitentityid":"1","intuitaccountid":"9130350000000002","data":{}}]'
-    )
-    (event,) = WEBHOOKS.events({}, body)
-    assert (event.data_type, event.external_id, event.event_id) == ("company", KESTREL, "e1")
-    assert event.occurred_at is not None and event.occurred_at.microsecond == 179851
