@@ -2,59 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
+import datetime as dt
 import re
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from werkzeug import Request, Response
 
 from connectors.providers.stripe import simulator_bodies as bodies
-from connectors.providers.stripe.manifest import API_VERSION, MANIFEST
+from connectors.providers.stripe.manifest import MANIFEST
 from connectors.providers.stripe.money import from_minor
-from connectors.providers.stripe.simulator_books import AccountBooks
+from connectors.providers.stripe.simulator_calls import AccountCalls, listed
 from connectors.providers.stripe.simulator_protocol import (
     Body,
-    Shelf,
-    error,
-    expanded,
     nested,
-    one_page,
     refused,
     searched,
 )
 from connectors.providers.stripe.webhooks import sign
-from connectors.sdk.client import dump_json, parse_json
-from connectors.sdk.manifest import Limit
-from connectors.sdk.records import Address, Customer, Order, Party, Refund
+from connectors.sdk.records import Address, Customer, Order, Party, Payout, Refund
 from connectors.testing import (
     Delivery,
     Grant,
     OAuthRefusal,
     OAuthRules,
-    Refused,
     json_response,
     route,
 )
 
-ACCOUNT_LIMIT, ENDPOINT_LIMIT = Limit(amount=100, seconds=1), Limit(amount=25, seconds=1)
 EVENTS_KEPT_SECONDS = 30 * 86_400
-KEYS_KEPT_SECONDS = 86_400
 SEARCH_LAG_SECONDS = 60
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 CUSTOMER_FIELDS = ("name", "email", "phone", "business_name", "individual_name", "description", "tax_exempt")
 
-_MESSAGES = {
-    401: "Invalid API Key provided: ********",
-    403: "The provided key does not have the required permissions for this endpoint on this account.",
-    404: "Unrecognized request URL. Please see https://stripe.com/docs or we can help at https://support.stripe.com/.",
-    429: "Request rate limit exceeded. Learn more about rate limits https://stripe.com/docs/rate-limits.",
-}
-_CODES = {401: "api_key_expired", 403: "more_permissions_required_for_application", 429: "rate_limit"}
 
-
-class StripeSimulator(AccountBooks):
+class StripeSimulator(AccountCalls):
     slug = "stripe"
     name = "Stripe"
     oauth_rules = OAuthRules(
@@ -123,93 +107,6 @@ class StripeSimulator(AccountBooks):
         header = ",".join([f"t={stamp}", *signed])
         return {"Content-Type": "application/json; charset=utf-8", "Stripe-Signature": header}
 
-    # ------------------------------------------------------------------ every call
-
-    def error_response(self, status: int, message: str) -> Response:
-        return error(status, _MESSAGES.get(status, message), code=_CODES.get(status, ""))
-
-    def token_of(self, request: Request) -> str:
-        """The key as bearer, or as the user name of basic authorisation."""
-        basic = request.authorization
-        if basic is not None and basic.type == "basic":
-            return basic.username or ""
-        return super().token_of(request)
-
-    def _dispatch(self, request: Request) -> Response:
-        response = super()._dispatch(request)
-        response.headers["Request-Id"] = f"req_{self.next_id('request'):014d}"
-        response.headers["Stripe-Version"] = request.headers.get("Stripe-Version", API_VERSION)
-        response.headers["Date"] = self.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
-        return response
-
-    def account_of(self, request: Request) -> str:
-        """Whose key it is, once the call is within the limits."""
-        account = self.authorised(request).organisation
-        endpoint = f"{request.method} {'/'.join(request.path.split('/')[:3])}"
-        spent = {"call": 1}
-        for key, limit, reason in (
-            (account, ACCOUNT_LIMIT, "global-rate"),
-            (f"{account} {endpoint}", ENDPOINT_LIMIT, "endpoint-rate"),
-        ):
-            if self.throttle(key, spent, [limit]) is not None:
-                headers = {"Stripe-Rate-Limited-Reason": reason}
-                raise Refused(429, response=error(429, _MESSAGES[429], code="rate_limit", headers=headers))
-        return account
-
-    def answer(self, account: str, body: Body, form: Body, status: int = 200) -> Response:
-        """One object, with what was to be expanded."""
-        return json_response(self._expanded(account, self.shown(body), form.get("expand", [])), status)
-
-    def _expanded(self, account: str, body: Body, paths: list[str]) -> Body:
-        return expanded(
-            body, paths, lambda id: self.find(account, id), lambda of, name: self._sublist(account, of, name)
-        )
-
-    def _sublist(self, account: str, body: Body, name: str) -> Body:
-        if name == "tax_ids":
-            tax_id = self.kept(account, "tax_ids").get(body["id"])
-            found = [tax_id] if tax_id else []
-        else:
-            found = [one for one in self.shelf(account, "refunds").bodies if one["charge"] == body["id"]][:10]
-        return _list(found, f"/v1/{body['object']}s/{body['id']}/{name}", has_more=False)
-
-    def listing(self, request: Request, kind: str, matches: Callable[[Body, Body], bool]) -> Response:
-        account = self.account_of(request)
-        query = nested(request.args.items(multi=True))
-        shelf = self._payout_shelf(account, query) if "payout" in query else self.shelf(account, kind)
-        found, has_more = one_page(shelf, query, lambda body: matches(body, query))
-        paths = [path.removeprefix("data.") for path in query.get("expand", [])]
-        shown = [self._expanded(account, self.shown(body), paths) for body in found]
-        return json_response(_list(shown, request.path, has_more=has_more))
-
-    def one(self, request: Request, kind: str, id: str, noun: str) -> Response:
-        account = self.account_of(request)
-        return self.answer(account, self.known(account, kind, id, noun), nested(request.args.items(multi=True)))
-
-    def known(self, account: str, kind: str, id: str, noun: str) -> Body:
-        body = self.kept(account, kind).get(id)
-        if body is None:
-            raise refused(404, f"No such {noun}: '{id}'", code="resource_missing", param="id")
-        return body
-
-    def once(self, request: Request, work: Callable[[str, Body], Response]) -> Response:
-        """A POST under its idempotency key: the first answer is given again for a day."""
-        account = self.account_of(request)
-        form = nested(request.form.items(multi=True))
-        key = request.headers.get("Idempotency-Key", "")
-        if len(key) > 255:
-            raise refused(400, "Idempotency keys can be at most 255 characters.", code="idempotency_key_too_long")
-        if not key:
-            return work(account, form)
-        digest = hashlib.sha256(dump_json([request.path, form])).hexdigest()
-        before = self.kept(account, "idempotency").get(key)
-        if before is not None and before["until"] > self.timestamp():
-            return _repeated(before, digest, key)
-        response = work(account, form)
-        kept = {"digest": digest, "status": response.status_code, "body": response.get_data(as_text=True)}
-        self.kept(account, "idempotency").put(key, kept | {"until": self.timestamp() + KEYS_KEPT_SECONDS})
-        return response
-
     # ------------------------------------------------------------------ money
 
     @route("GET", "/v1/charges")
@@ -261,6 +158,24 @@ class StripeSimulator(AccountBooks):
         self.append_ledger(organisation=account, by="connector", action="create", record=record)
         return self.answer(account, body, form)
 
+    @route("POST", "/v1/charges/<id>")
+    def update_charge(self, request: Request, id: str) -> Response:
+        """Words about a payment may change, its money never does."""
+        return self.once(request, lambda account, form: self._update_charge(account, form, id))
+
+    def _update_charge(self, account: str, form: Body, id: str) -> Response:
+        known = self.known(account, "charges", id, "charge")
+        unknown = set(form) - {"description", "metadata", "expand", "receipt_email"}
+        if unknown:
+            name = min(unknown)
+            raise refused(400, f"Received unknown parameter: {name}", code="parameter_unknown", param=name)
+        words = {name: form[name] or None for name in ("description", "receipt_email") if name in form}
+        notes = {**known["metadata"], **(form.get("metadata") or {})}
+        metadata = {name: value for name, value in notes.items() if value}
+        body = self.keep(account, "charges", known | words | {"metadata": metadata})
+        self.tell(account, "charge.updated", body, emit=True)
+        return self.answer(account, body, form)
+
     @route("GET", "/v1/refunds")
     def list_refunds(self, request: Request) -> Response:
         return self.listing(request, "refunds", _same("charge", "payment_intent"))
@@ -302,6 +217,34 @@ class StripeSimulator(AccountBooks):
     def get_payout(self, request: Request, id: str) -> Response:
         return self.one(request, "payouts", id, "payout")
 
+    @route("POST", "/v1/payouts")
+    def create_payout(self, request: Request) -> Response:
+        """By hand, for accounts whose automatic payouts are off."""
+        return self.once(request, self._create_payout)
+
+    def _create_payout(self, account: str, form: Body) -> Response:
+        currency, units = str(form.get("currency", "")).upper(), str(form.get("amount", ""))
+        if not units.isdigit() or int(units) == 0:
+            raise refused(400, "Invalid integer: amount", code="parameter_invalid_integer", param="amount")
+        if int(units) > self.available(account, currency):
+            message = "You have insufficient funds in your Stripe account for this payout."
+            raise refused(400, message, code="balance_insufficient", param="amount")
+        amount, now = from_minor(int(units), currency), self.now()
+        id, arrives = self.new_id("payouts"), (now + dt.timedelta(days=2)).date()
+        record = Payout(
+            id=id,
+            paid_date=arrives,
+            updated_at=now,
+            currency=currency,
+            gross=amount,
+            fees=Decimal(0),
+            net=amount,
+            status="in_transit",
+        )
+        body = self.pay_by_hand(account, bodies.payout(record, id=id, created=self.timestamp()))
+        self.append_ledger(organisation=account, by="connector", action="create", record=record)
+        return self.answer(account, body, form)
+
     @route("GET", "/v1/balance_transactions")
     def list_movements(self, request: Request) -> Response:
         return self.listing(request, "balance_transactions", _same("type", "source", "currency"))
@@ -309,16 +252,6 @@ class StripeSimulator(AccountBooks):
     @route("GET", "/v1/balance_transactions/<id>")
     def get_movement(self, request: Request, id: str) -> Response:
         return self.one(request, "balance_transactions", id, "balance transaction")
-
-    def _payout_shelf(self, account: str, query: Body) -> Shelf:
-        """What one payout was made of. Stripe tells it of automatic payouts only."""
-        payout = self.known(account, "payouts", query["payout"], "payout")
-        if not payout["automatic"]:
-            message = "Balance transaction history can only be filtered on automatic transfers, not manual."
-            raise refused(400, message, param="payout")
-        contents = self.kept(account, "payout_contents").get(payout["id"]) or {"ids": []}
-        found = [self.kept(account, "balance_transactions").get(id) for id in contents["ids"]]
-        return Shelf.of(body for body in found if body)
 
     # ------------------------------------------------------------------ the account and its events
 
@@ -329,11 +262,7 @@ class StripeSimulator(AccountBooks):
 
     @route("GET", "/v1/balance")
     def get_balance(self, request: Request) -> Response:
-        account = self.account_of(request)
-        sums: dict[tuple[str, str], int] = {}
-        for body in map(self.shown, self.shelf(account, "balance_transactions").bodies):
-            place = (body["status"], body["currency"])
-            sums[place] = sums.get(place, 0) + body["net"]
+        sums = self.balances(self.account_of(request))
         parts = {
             status: [{"amount": sum_, "currency": code} for (kind, code), sum_ in sums.items() if kind == status]
             for status in ("available", "pending")
@@ -371,8 +300,8 @@ class StripeSimulator(AccountBooks):
         found = searched(indexed, str(query.get("query", "")))[: int(query.get("limit", 10))]
         paths = [path.removeprefix("data.") for path in query.get("expand", [])]
         shown = [self._expanded(account, body, paths) for body in found]
-        listed = _list(shown, request.path, has_more=False)
-        return json_response({**listed, "object": "search_result", "next_page": None})
+        found_page = listed(shown, request.path, has_more=False)
+        return json_response({**found_page, "object": "search_result", "next_page": None})
 
     @route("GET", "/v1/customers/<id>")
     def get_customer(self, request: Request, id: str) -> Response:
@@ -416,10 +345,6 @@ class StripeSimulator(AccountBooks):
         return json_response(gone)
 
 
-def _list(data: list[Body], url: str, *, has_more: bool) -> Body:
-    return {"object": "list", "data": data, "has_more": has_more, "url": url}
-
-
 def _same(*names: str) -> Callable[[Body, Body], bool]:
     """Matches objects that agree with every one of these filters that is given."""
 
@@ -427,14 +352,6 @@ def _same(*names: str) -> Callable[[Body, Body], bool]:
         return all(str(body.get(name)) == query[name] for name in names if name in query)
 
     return matches
-
-
-def _repeated(before: Body, digest: str, key: str) -> Response:
-    if before["digest"] != digest:
-        message = f"Keys for idempotent requests can only be used with the same parameters. Key: {key}"
-        raise refused(400, message, type="idempotency_error")
-    headers = {"Idempotent-Replayed": "true"}
-    return json_response(parse_json(before["body"]), before["status"], headers)
 
 
 def _changed_customer(body: Body, form: Body) -> Body:

@@ -314,6 +314,27 @@ class AccountBooks(Simulator):
         for id in ids:
             self.kept(account, "settled").put(id, {"payout": body["id"]})
 
+    def pay_by_hand(self, account: str, body: Body) -> Body:
+        """A manual payout takes a sum and names no movements."""
+        manual = body | {"automatic": False, "reconciliation_status": "not_applicable"}
+        self._pay_out(account, manual, [])
+        self.tell(account, "payout.created", manual, emit=True)
+        return manual
+
+    def balances(self, account: str) -> dict[tuple[str, str], int]:
+        """Units by status (available, pending) and currency."""
+        sums: dict[tuple[str, str], int] = {}
+        for body in map(self.shown, self.shelf(account, "balance_transactions").bodies):
+            place = (body["status"], body["currency"])
+            sums[place] = sums.get(place, 0) + body["net"]
+        return sums
+
+    def available(self, account: str, currency: str) -> int:
+        """What may be paid out; a payout just made counts at once, although it is still pending."""
+        movements = map(self.shown, self.shelf(account, "balance_transactions").bodies)
+        own = (body for body in movements if body["currency"] == currency.lower())
+        return sum(body["net"] for body in own if body["status"] == "available" or body["net"] < 0)
+
     def _change_payout(self, account: str, known: Body, record: Payout, emit: bool) -> Body:
         fresh = bodies.payout(record, id=known["id"], created=known["created"])
         names = ("status", "arrival_date", "reconciliation_status", "trace_id")

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import time
 from decimal import Decimal
+from pathlib import Path
 
 import httpx
 import pytest
@@ -195,6 +196,12 @@ def test_webhook_says_what_changed(name: str, expected: tuple[str, str, str]) ->
     assert (event.data_type, event.external_id, event.kind) == expected
     assert event.organisation_id == "acct_kestrel"
     assert event.event_id and event.occurred_at is not None and event.occurred_at.tzinfo
+
+
+@pytest.mark.parametrize("file", sorted(FIXTURES.glob("webhook_*.json")), ids=lambda file: file.stem)
+def test_every_webhook_is_somebodys(file: Path) -> None:
+    (event,) = WEBHOOKS.events({}, file.read_bytes())
+    assert event.organisation_id == "acct_kestrel" and event.external_id
 
 
 def test_webhook_of_our_own_account_is_nobodys() -> None:

@@ -180,6 +180,30 @@ def test_sdk_refunds_in_parts_and_no_more_than_was_paid(served: Served) -> None:
     assert [line["by"] for line in simulator.ledger.after(0)] == ["connector"] * 3
 
 
+def test_sdk_pays_out_by_hand_what_is_available(served: Served) -> None:
+    simulator, sdk = served
+    simulator.plant("acct_kestrel", [order(1, total="100.00", at=simulator.now() - dt.timedelta(days=3))])
+    paid = sdk.v1.payouts.create({"amount": 9000, "currency": "gbp"})
+    assert (paid.automatic, paid.status) == (False, "in_transit")
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        sdk.v1.payouts.create({"amount": 831, "currency": "gbp"})
+    assert caught.value.code == "balance_insufficient"
+    with pytest.raises(stripe.InvalidRequestError, match="automatic"):
+        sdk.v1.balance_transactions.list({"payout": paid.id})
+    balance = sdk.v1.balance.retrieve()
+    assert [(part.amount, part.currency) for part in balance.available] == [(9830, "gbp")]
+    assert [(part.amount, part.currency) for part in balance.pending] == [(-9000, "gbp")]
+
+
+def test_sdk_rewords_a_payment(served: Served) -> None:
+    simulator, sdk = served
+    simulator.plant("acct_kestrel", [order(1)])
+    changed = sdk.v1.charges.update("ch_1", {"description": "Bicycle", "metadata": {"order_number": ""}})
+    assert (changed.description, changed.metadata.to_dict()) == ("Bicycle", {})
+    with pytest.raises(stripe.InvalidRequestError):
+        sdk.raw_request("post", "/v1/charges/ch_1", amount=1)
+
+
 def test_sdk_believes_the_simulators_webhooks(served: Served) -> None:
     simulator, _ = served
     simulator.plant("acct_kestrel", [order(1)], emit=True)

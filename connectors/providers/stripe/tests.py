@@ -8,6 +8,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from connectors.providers.stripe.client import StripeClient
 from connectors.providers.stripe.planting import DAY, MOMENT, draft, order, payout, plant, refund_of
 from connectors.providers.stripe.simulator import StripeSimulator
 from connectors.providers.stripe.writing import clause
@@ -143,6 +144,17 @@ def test_payout_that_does_not_add_up_is_kept_aside(bench: Bench) -> None:
     (page,) = bench.pages("payout")
     assert page.records == ()
     assert page.rejected[0].reason.endswith("add up to 49.04.")
+
+
+def test_payout_made_by_hand_is_read_as_one_sum(bench: Bench) -> None:
+    plant(bench, order(1, total="100.00", at=bench.simulator.now() - dt.timedelta(days=3)))
+    assert isinstance(bench.client, StripeClient)
+    bench.client.post("/v1/payouts", [("amount", "9000"), ("currency", "gbp")])
+    calls = bench.client.calls
+    (found,) = bench.read("payout")
+    assert isinstance(found.record, Payout)
+    assert (found.record.gross, found.record.net) == (Decimal("90.00"), Decimal("90.00"))
+    assert bench.client.calls == calls + 1, "its contents are not asked for"
 
 
 def test_disputes_are_adjustments(bench: Bench) -> None:
