@@ -74,12 +74,14 @@ class Idempotency:
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookScheme:
-    """`registered`: subscribed `per_connection` through the API, or set once for the whole connector (`per_connector`)."""
+    """`registered`: subscribed `per_connection` through the API, or set once for the whole connector (`per_connector`).
+    `signed_with`: a secret of the webhooks' own, or the registration's client secret."""
 
     signature_header: str
     registered: Literal["per_connection", "per_connector"]
     carries_payload: bool
     answer_seconds: int
+    signed_with: Literal["own_secret", "client_secret"] = "own_secret"
 
 
 @dataclass(frozen=True, kw_only=True)

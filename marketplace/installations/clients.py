@@ -33,7 +33,9 @@ def webhook_secrets(slug: str, environment: str) -> tuple[str, ...]:
         return ()
     if environment == Connection.Environment.SIMULATOR and slug not in settings.SIMULATORS:
         return ()
-    secret = settings.CONNECTOR_CREDENTIALS[slug]["webhook_secret"]
+    scheme = connector(slug).manifest.webhooks
+    name = "client_secret" if scheme is not None and scheme.signed_with == "client_secret" else "webhook_secret"
+    secret = settings.CONNECTOR_CREDENTIALS[slug][name]
     return (secret,) if secret else ()
 
 

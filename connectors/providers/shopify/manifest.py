@@ -76,6 +76,7 @@ MANIFEST = Manifest(
         registered="per_connection",
         carries_payload=True,
         answer_seconds=5,
+        signed_with="client_secret",
     ),
     limitations=(
         "Payouts exist only for Shopify Payments; PayPal and other gateways pay out on their own.",

@@ -245,9 +245,7 @@ class ShopifySimulator(Simulator):
             self.emit(shop.domain, delivery)
 
     def webhook_headers(self, delivery: Delivery) -> dict[str, str]:
-        """Signed with the client secret, unless a webhook secret of its own was given to both sides."""
-        secret = next(iter(self.keys.webhook_secrets), self.keys.client_secret)
-        signature = base64.b64encode(hmac.digest(secret.encode(), delivery.body, "sha256")).decode()
+        signature = base64.b64encode(hmac.digest(self.keys.client_secret.encode(), delivery.body, "sha256")).decode()
         return {**delivery.headers, "X-Shopify-Hmac-Sha256": signature}
 
     # ------------------------------------------------------------------ seeding

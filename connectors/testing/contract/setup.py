@@ -135,6 +135,9 @@ class Setup:
         return dict(parse_qsl(request.content.decode()))
 
     def webhook_secrets(self, bench: Bench) -> Sequence[str]:
+        scheme = bench.parts.manifest.webhooks
+        if scheme is not None and scheme.signed_with == "client_secret":
+            return (bench.simulator.keys.client_secret,)
         return bench.simulator.keys.webhook_secrets
 
     def webhook_headers(self, bench: Bench, delivery: Delivery) -> dict[str, str]:

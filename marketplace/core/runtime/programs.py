@@ -32,7 +32,7 @@ def _python(*arguments: str) -> tuple[str, ...]:
 def _simulator(slug: str, url: str) -> Program:
     port = urlsplit(url).port or 80
     state: Path = settings.PLACES.simulators / slug
-    arguments = ("--port", str(port), "--state", str(state))
+    arguments = ("--port", str(port), "--state", str(state), "--speed", str(settings.SIMULATOR_SPEED))
     webhook = ("--webhook-url", f"{settings.PUBLIC_URL}/webhooks/{slug}/simulator/")
     credentials = {
         f"CONNECTOR_{slug.upper()}_{name.upper()}": value
