@@ -1,6 +1,5 @@
 """All settings. Values come from the environment (docs name each); an unknown TIEOUT_ name refuses to start."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,19 +94,6 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- applications: whose tables live where -----------------------------------------------------------------
-
-
-# While slices are being built: only those that exist, and of them only the named ones.
-_SLICES = env_list(
-    "TIEOUT_SLICES",
-    ("audit", "catalogue", "core", "installations", "mapping", "sync", "posting", "cutover", "api"),
-)
-
-
-def _present(*slices: str) -> list[str]:
-    return [name for name in slices if find_spec(f"{name}.apps") and name.split(".")[-1] in _SLICES]
-
-
 SHARED_APPS = [  # one copy, in the schema `public`
     "django.contrib.auth",  # permissions framework; the user model is tenants.User
     "django.contrib.contenttypes",  # needed by auth
@@ -122,20 +108,19 @@ SHARED_APPS = [  # one copy, in the schema `public`
     "django_htmx",  # no tables
     "csp",  # no tables
     "tenants",  # who belongs where; read before a tenant is known
-    *_present(
-        "marketplace.core",  # work queue and webhook inbox: written before a tenant is known
-        "marketplace.catalogue",  # listings are the same for everybody
-    ),
+    "marketplace.core",  # work queue and webhook inbox: written before a tenant is known
+    "marketplace.catalogue",  # no tables; listings are the same for everybody
+    "marketplace.demo",  # no tables; the demonstration's command
 ]
-TENANT_APPS = _present(  # one copy per tenant, in its own schema
+TENANT_APPS = [  # one copy per tenant, in its own schema
     "marketplace.audit",  # a tenant's trail moves with the tenant
     "marketplace.installations",  # consents, connections and sealed tokens
     "marketplace.mapping",  # flows, mapping versions, source of truth
     "marketplace.sync",  # records, changes, cursors
     "marketplace.posting",  # postings and their keys
     "marketplace.cutover",  # pairings, gate, proof
-    "marketplace.api",  # API keys of the tenant
-)
+    "marketplace.api",  # no tables
+]
 INSTALLED_APPS = SHARED_APPS + TENANT_APPS
 TENANT_MODEL = "tenants.Tenant"
 TENANT_LIMIT_SET_CALLS = True  # the search path is set when it changes, not per statement

@@ -62,9 +62,7 @@ class Case:
     is_sent_twice: bool = False
 
 
-def setting_of(
-    *, day: dt.date, currency: str, spec: Mapping[str, Any], closed_period: str = "hold"
-) -> Setting:
+def setting_of(*, day: dt.date, currency: str, spec: Mapping[str, Any], closed_period: str = "hold") -> Setting:
     """Choose what the mapping knows, so that a case fails only for what it is about."""
     fields = spec.get("fields", {})
     methods = fields.get("payment_ledger_accounts", {})
@@ -97,7 +95,9 @@ def line(setting: Setting, net: str, *, included: bool = False, **kwargs: Any) -
     return SaleLine(description=kwargs.pop("description", "Sample item"), amount=amount, taxes=taxes, **kwargs)
 
 
-def order(setting: Setting, name: str, *lines: SaleLine, included: bool = False, paid: str = "", **kwargs: Any) -> Order:
+def order(
+    setting: Setting, name: str, *lines: SaleLine, included: bool = False, paid: str = "", **kwargs: Any
+) -> Order:
     """A paid order whose total is what its lines make."""
     tax = sum((part.tax_amount for part in lines), ZERO)
     total = kwargs.pop("total", sum((part.amount for part in lines), ZERO) + (ZERO if included else tax))
@@ -139,23 +139,33 @@ def order_cases(s: Setting) -> list[Case]:
     plain, dear = line(s, "40.00"), line(s, "19.99", quantity=Decimal(3))
     off = line(s, "75.00", discount_amount=Decimal("25.00"), description="Discounted item")
     two = order(s, "two", plain)
-    halves = tuple(
-        SalePayment(id=f"two-{n}", method=s.method, amount=two.total / 2, paid_at=s.noon) for n in (1, 2)
-    )
+    halves = tuple(SalePayment(id=f"two-{n}", method=s.method, amount=two.total / 2, paid_at=s.noon) for n in (1, 2))
     off_by_one = order(s, "cent", plain, total=plain.amount + plain.tax_amount + Decimal("0.01"))
     off_by_ten = order(s, "ten", plain, total=plain.amount + plain.tax_amount + Decimal(10))
     cases = [
         posted("plain", "A plain sale, tax added on top", order(s, "plain", plain)),
-        posted("included", "A sale whose prices include tax", order(s, "incl", line(s, "40.00", included=True), included=True)),
-        posted("lines", "Several lines and pieces, tax rounded per line", order(s, "lines", plain, dear, line(s, "0.33"))),
+        posted(
+            "included",
+            "A sale whose prices include tax",
+            order(s, "incl", line(s, "40.00", included=True), included=True),
+        ),
+        posted(
+            "lines", "Several lines and pieces, tax rounded per line", order(s, "lines", plain, dear, line(s, "0.33"))
+        ),
         posted("discount", "A discounted item", order(s, "disc", off)),
-        posted("shipping", "Shipping charged", order(s, "ship", plain, line(s, "4.95", kind="shipping", description="Delivery"))),
+        posted(
+            "shipping",
+            "Shipping charged",
+            order(s, "ship", plain, line(s, "4.95", kind="shipping", description="Delivery")),
+        ),
         posted("foreign", "A sale in another currency", order(s, "fx", plain, currency=s.foreign_currency)),
         posted("part_paid", "Only part of it is paid", order(s, "part", plain, paid="15.00", status="partly_paid")),
         posted("two_payments", "Paid in two parts", order(s, "two", plain, payments=halves)),
         posted("twice", "The same sale arrives twice: one invoice", order(s, "twice", plain), is_sent_twice=True),
         refused("test", "A test order is left out", order(s, "test", plain, is_test=True), "test"),
-        refused("cancelled", "A cancelled order is left out", order(s, "cancel", plain, status="cancelled"), "cancelled"),
+        refused(
+            "cancelled", "A cancelled order is left out", order(s, "cancel", plain, status="cancelled"), "cancelled"
+        ),
         refused("unpaid", "An unpaid order waits", order(s, "unpaid", plain, paid="0", status="open"), "unpaid"),
         refused("ten_off", "Lines that do not make the total are held", off_by_ten, "does_not_add_up"),
         _closed(s, order(s, "closed", plain)),
@@ -163,7 +173,9 @@ def order_cases(s: Setting) -> list[Case]:
     if s.has_rounding:
         cases.append(posted("cent_off", "A cent of rounding is booked as rounding", off_by_one))
     else:
-        cases.append(refused("cent_off", "A cent too much is held: no rounding account is chosen", off_by_one, "does_not_add_up"))
+        cases.append(
+            refused("cent_off", "A cent too much is held: no rounding account is chosen", off_by_one, "does_not_add_up")
+        )
     if not s.maps_everything:
         stranger = order(s, "method", plain, method="A method nobody has mapped")
         cases.append(refused("method", "An unknown payment method is held, not guessed", stranger, "unmapped"))
@@ -223,12 +235,23 @@ def refund_cases(s: Setting) -> list[Case]:
     cases = [
         repaid("full", "A full refund", refund(s, "full", plain)),
         repaid("part", "Part of an order", refund(s, "part", line(s, "13.37"))),
-        repaid("included", "A refund whose prices include tax", refund(s, "incl", line(s, "40.00", included=True), included=True)),
+        repaid(
+            "included",
+            "A refund whose prices include tax",
+            refund(s, "incl", line(s, "40.00", included=True), included=True),
+        ),
         repaid("foreign", "A refund in another currency", refund(s, "fx", plain, currency=s.foreign_currency)),
-        repaid("twice", "The same refund arrives twice: one credit note", refund(s, "twice", plain), is_sent_twice=True),
+        repaid(
+            "twice", "The same refund arrives twice: one credit note", refund(s, "twice", plain), is_sent_twice=True
+        ),
         refused("test", "A refund of a test order is left out", refund(s, "test", plain, is_test=True), "test"),
         refused("zero", "A refund of nothing is left out", refund(s, "zero", total=ZERO), "zero"),
-        refused("ten_off", "Lines that do not make the total are held", refund(s, "ten", plain, total=Decimal(99)), "does_not_add_up"),
+        refused(
+            "ten_off",
+            "Lines that do not make the total are held",
+            refund(s, "ten", plain, total=Decimal(99)),
+            "does_not_add_up",
+        ),
     ]
     if not s.maps_everything:
         stranger = refund(s, "method", plain, method="A method nobody has mapped")
@@ -270,11 +293,25 @@ def payout_cases(s: Setting) -> list[Case]:
         moved("plain", "A payout with fees", payout(s, "plain", "1000.00", "29.30")),
         moved("refunds", "Refunds kept back", payout(s, "refunds", "1000.00", "29.30", "120.45")),
         moved("no_fees", "No fees", payout(s, "nofees", "250.00", "0")),
-        moved("negative", "More refunded than sold: the bank is debited", payout(s, "negative", "10.00", "1.00", "60.00")),
+        moved(
+            "negative", "More refunded than sold: the bank is debited", payout(s, "negative", "10.00", "1.00", "60.00")
+        ),
         moved("dispute", "A dispute was deducted", payout(s, "dispute", "500.00", "10.00", adjustments="-35.00")),
-        moved("twice", "The same payout arrives twice: one transfer", payout(s, "twice", "99.00", "1.00"), is_sent_twice=True),
-        refused("failed", "A failed payout is left out", payout(s, "failed", "10.00", "1.00", status="failed"), "failed"),
-        refused("on_its_way", "Money on its way waits", payout(s, "way", "10.00", "1.00", status="in_transit"), "not_paid_yet"),
+        moved(
+            "twice",
+            "The same payout arrives twice: one transfer",
+            payout(s, "twice", "99.00", "1.00"),
+            is_sent_twice=True,
+        ),
+        refused(
+            "failed", "A failed payout is left out", payout(s, "failed", "10.00", "1.00", status="failed"), "failed"
+        ),
+        refused(
+            "on_its_way",
+            "Money on its way waits",
+            payout(s, "way", "10.00", "1.00", status="in_transit"),
+            "not_paid_yet",
+        ),
         refused(
             "unexplained",
             "A deposit that does not add up is held",
@@ -294,8 +331,15 @@ def customer_cases(s: Setting) -> list[Case]:
     )
     return [
         Case(name="new", explanation="A new customer becomes a contact", record=person),
-        Case(name="twice", explanation="The same customer arrives twice: one contact", record=person, is_sent_twice=True),
-        refused("archived", "An archived customer is left out", Customer(id="case-old", name="Old", is_archived=True), "archived"),
+        Case(
+            name="twice", explanation="The same customer arrives twice: one contact", record=person, is_sent_twice=True
+        ),
+        refused(
+            "archived",
+            "An archived customer is left out",
+            Customer(id="case-old", name="Old", is_archived=True),
+            "archived",
+        ),
         refused("no_name", "A customer without a name is held", Customer(id="case-none", name=""), "no_name"),
     ]
 
@@ -316,7 +360,12 @@ def deal_cases(s: Setting) -> list[Case]:
     lost = Deal(id="case-lost", number="CASE-LOST", updated_at=s.noon, currency=s.currency, total=ZERO)
     return [
         Case(
-            name="won", explanation="A won deal", record=won, total=won.total, tax=plain.tax_amount, currency=won.currency
+            name="won",
+            explanation="A won deal",
+            record=won,
+            total=won.total,
+            tax=plain.tax_amount,
+            currency=won.currency,
         ),
         refused("open", "An open deal waits", lost, "not_won"),
     ]
@@ -329,4 +378,3 @@ CASES: dict[str, Callable[[Setting], list[Case]]] = {
     "customer": customer_cases,
     "deal": deal_cases,
 }
-

@@ -296,5 +296,3 @@ def _no_open_critical(flow: Flow) -> Condition:
         missing="Decide for each: ours is right, theirs is right, or an accepted difference.",
         url_name="parallel",
     )
-
-

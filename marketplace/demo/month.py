@@ -160,7 +160,17 @@ def _lines(maker: Maker, country: str) -> tuple[SaleLine, ...]:
         quantity = Decimal(dice.choice((1, 1, 1, 2, 3)))
         gross = Decimal(price) * quantity
         discount = _cents(gross * dice.choice((5, 10, 15, 20)) / 100) if dice.randint(1, 100) <= 15 else ZERO
-        lines.append(_taxed(maker, country, gross - discount, sku=sku, description=title, quantity=quantity, discount_amount=discount))
+        lines.append(
+            _taxed(
+                maker,
+                country,
+                gross - discount,
+                sku=sku,
+                description=title,
+                quantity=quantity,
+                discount_amount=discount,
+            )
+        )
     if dice.randint(1, 100) <= 60:
         price = Decimal(dice.choice(("3.95", "4.95", "7.50")))
         lines.append(_taxed(maker, country, price, kind="shipping", description="Standard delivery"))
@@ -239,7 +249,10 @@ def _week(maker: Maker, month: Month, start: dt.date, end: dt.date) -> tuple[Dec
         payment
         for order in month.orders
         for payment in order.payments
-        if payment.method == method and falls(payment.paid_at) and order.currency == maker.shop.currency and not order.is_test
+        if payment.method == method
+        and falls(payment.paid_at)
+        and order.currency == maker.shop.currency
+        and not order.is_test
     ]
     back = [
         payment.amount
@@ -274,7 +287,36 @@ def _cents(amount: Decimal) -> Decimal:
     return amount.quantize(CENT, ROUND_HALF_UP)
 
 
-GIVEN_NAMES = ("Ada", "Ben", "Chloe", "Dev", "Eve", "Finn", "Grace", "Hugo", "Isla", "Jack", "Kira", "Liam", "Maya", "Noah")
-FAMILY_NAMES = ("Archer", "Baker", "Cole", "Dale", "Ellis", "Frost", "Green", "Hart", "Irwin", "Jones", "King", "Lane", "Marsh")
+GIVEN_NAMES = (
+    "Ada",
+    "Ben",
+    "Chloe",
+    "Dev",
+    "Eve",
+    "Finn",
+    "Grace",
+    "Hugo",
+    "Isla",
+    "Jack",
+    "Kira",
+    "Liam",
+    "Maya",
+    "Noah",
+)
+FAMILY_NAMES = (
+    "Archer",
+    "Baker",
+    "Cole",
+    "Dale",
+    "Ellis",
+    "Frost",
+    "Green",
+    "Hart",
+    "Irwin",
+    "Jones",
+    "King",
+    "Lane",
+    "Marsh",
+)
 STREETS = ("High Street", "Mill Lane", "Station Road", "Church Walk", "Park Avenue")
 TOWNS = ("Bristol", "Leeds", "Bath", "York", "Exeter", "Norwich")

@@ -116,6 +116,8 @@ def _fits(kind: str, order: Order, last: dt.date, books: Books) -> bool:
         return day.day <= 20
     if kind == "tax":
         return order.tax_total > 0 and order.taxes_included
+    if kind == "currency" and order.currency == books.wrong_currency:
+        return False
     return order.status == "paid"
 
 
@@ -141,7 +143,9 @@ def _book_order(order: Order, books: Books, mistake: str, entered: Entered) -> N
 def _with_mistake(invoice: Invoice, mistake: str, books: Books) -> Invoice:
     replace = msgspec.structs.replace
     if mistake == "amount":
-        first = replace(invoice.lines[0], amount=invoice.lines[0].amount + Decimal(9), tax_amount=ZERO, tax_rate=_untaxed(books))
+        first = replace(
+            invoice.lines[0], amount=invoice.lines[0].amount + Decimal(9), tax_amount=ZERO, tax_rate=_untaxed(books)
+        )
         lines = (first, *invoice.lines[1:])
         return _totalled(replace(invoice, lines=lines))
     if mistake == "tax":
@@ -154,7 +158,9 @@ def _with_mistake(invoice: Invoice, mistake: str, books: Books) -> Invoice:
         return replace(invoice, date=later, due_date=later)
     if mistake == "ledger_account":
         lines = tuple(
-            replace(line, ledger_account=books.other_sales if line.ledger_account == books.sales else line.ledger_account)
+            replace(
+                line, ledger_account=books.other_sales if line.ledger_account == books.sales else line.ledger_account
+            )
             for line in invoice.lines
         )
         return replace(invoice, lines=lines)

@@ -11,7 +11,7 @@ from connectors.sdk.records import DocumentLine, Party, SaleLine, Tax
 from marketplace.mapping.plan import Circumstances, Held
 
 if TYPE_CHECKING:
-    from marketplace.mapping.compiling import Mapped
+    from marketplace.mapping.compiling import Mapped, ValueMap
 
 #: A difference up to this is rounding and gets a line of its own; above it a person has to look.
 ROUNDING_CAP = Decimal("0.05")
@@ -25,9 +25,7 @@ def tax_label(taxes: Sequence[Tax]) -> str:
     return " + ".join(named) or NO_TAX
 
 
-def document_lines(
-    lines: Sequence[SaleLine], mapped: Mapped, values: Mapping[str, Any]
-) -> tuple[DocumentLine, ...]:
+def document_lines(lines: Sequence[SaleLine], mapped: Mapped, values: Mapping[str, Any]) -> tuple[DocumentLine, ...]:
     """The sale's lines with the ledger account of their kind and the tax code of their taxes."""
     taxes = mapped.maps["tax_rates"]
     return tuple(
@@ -36,12 +34,17 @@ def document_lines(
             quantity=line.quantity,
             amount=line.amount,
             ledger_account=ledger_account_of(line.kind, values),
-            tax_rate=taxes[tax_label(line.taxes)],
+            tax_rate=_tax_code(taxes, tax_label(line.taxes)),
             tax_amount=line.tax_amount,
             sku=line.sku,
         )
         for line in lines
     )
+
+
+def _tax_code(taxes: ValueMap, label: str) -> str:
+    """The ledger's code for a tax. What is sold without tax needs none, where the ledger has no code for that."""
+    return (taxes.pairs.get(label) or taxes.otherwise) if label == NO_TAX else taxes[label]
 
 
 def _described(line: SaleLine) -> str:
