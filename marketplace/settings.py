@@ -45,6 +45,10 @@ def _credentials(slug: str) -> dict[str, str]:
 CONNECTOR_CREDENTIALS: dict[str, dict[str, str]] = {
     slug: _credentials(slug) for slug in _folders("manifest.py")
 }
+# Only these may be connected for real: locally, the credentials that were made up are good for the simulators alone.
+REGISTERED_CONNECTORS = frozenset(
+    slug for slug in CONNECTOR_CREDENTIALS if env_str(f"CONNECTOR_{slug.upper()}_CLIENT_ID")
+)
 
 # --- addresses -------------------------------------------------------------------------------------------
 WEB_HOST = env_str("TIEOUT_WEB_HOST", "127.0.0.1")

@@ -34,7 +34,11 @@ def writes_in_words(found: Connector) -> str:
 def purpose_of(found: Connector) -> str:
     """What the consent is for, as the person reads it and as it is recorded."""
     name = found.manifest.name
-    written = f" It writes {writes_in_words(found)}, only in flows you have taken live or put in pilot." if found.manifest.writes else ""
+    written = (
+        f" It writes {writes_in_words(found)}, only in flows you have taken live or put in pilot."
+        if found.manifest.writes
+        else ""
+    )
     return f"Tieout reads {reads_in_words(found)} from {name} to keep your books complete and to prove that they are.{written}"
 
 
@@ -89,6 +93,44 @@ RULES = (
     Rule("idempotency", "Gold", "Writes are recognised when repeated", lambda c: not c.manifest.writes or c.manifest.idempotency is not None),
 )  # fmt: skip
 TIERS = ("Bronze", "Silver", "Gold")
+
+
+@dataclass(frozen=True)
+class Card:
+    """A connector as its tile shows it."""
+
+    found: Connector
+    category: str
+    tier: str
+    reads: str
+    writes: str
+
+
+def cards_of(found: list[Connector]) -> list[Card]:
+    return [
+        Card(one, CATEGORY_NAMES[one.manifest.category], tier_of(one), reads_in_words(one), writes_in_words(one))
+        for one in found
+    ]
+
+
+def rules_by_tier(found: Connector) -> list[tuple[str, list[dict[str, object]]]]:
+    """Every rule of each tier, as a checklist shows it; an exemption counts as met and says why."""
+    results = rule_results(found)
+    return [
+        (
+            tier,
+            [
+                {
+                    "is_met": result.is_met or bool(result.exemption),
+                    "text": result.rule.words,
+                    "hint": f"Exempt: {result.exemption}" if result.exemption and not result.is_met else "",
+                }
+                for result in results
+                if result.rule.tier == tier
+            ],
+        )
+        for tier in TIERS
+    ]
 
 
 def rule_results(found: Connector) -> list[RuleResult]:

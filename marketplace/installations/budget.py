@@ -66,9 +66,7 @@ class SharedBudget:
         deadline = time.monotonic() + LONGEST_WAIT_SECONDS
         while wait := self._try(limits, amount):
             if time.monotonic() + wait > deadline:
-                raise RateLimited(
-                    f"The allowance of {self.manifest.name} is used up for the moment.", retry_after=wait
-                )
+                raise RateLimited(f"The allowance of {self.manifest.name} is used up for the moment.", retry_after=wait)
             time.sleep(wait)
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:

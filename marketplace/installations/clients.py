@@ -45,16 +45,15 @@ def simulator_url(slug: str, environment: str) -> str:
 
 
 def environments_of(slug: str) -> list[tuple[str, str]]:
-    """The environments a tenant may connect to here: a simulator only where one is running."""
-    offered = [Connection.Environment.PRODUCTION, Connection.Environment.SANDBOX]
+    """The environments a tenant may connect to here: real ones where we are registered, a simulator where one runs."""
+    offered: list[Connection.Environment] = []
+    if slug in settings.REGISTERED_CONNECTORS:
+        hosts = connector(slug).manifest.hosts.values()
+        real = (Connection.Environment.PRODUCTION, Connection.Environment.SANDBOX)
+        offered += [choice for choice in real if all(choice.value in host for host in hosts)]
     if slug in settings.SIMULATORS:
-        offered.insert(0, Connection.Environment.SIMULATOR)
-    hosts = connector(slug).manifest.hosts.values()
-    return [
-        (choice.value, str(choice.label))
-        for choice in offered
-        if choice == Connection.Environment.SIMULATOR or all(choice.value in host for host in hosts)
-    ]
+        offered.append(Connection.Environment.SIMULATOR)
+    return [(choice.value, str(choice.label)) for choice in offered]
 
 
 def client_for(tenant_id: uuid.UUID, connection: Connection) -> Client:

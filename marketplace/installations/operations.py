@@ -29,15 +29,21 @@ from marketplace.core.work import request_work
 from marketplace.installations.clients import oauth_for
 from marketplace.installations.models import Connection, ConsentEntry, Installation
 from marketplace.installations.vault import open_sealed, seal, store_tokens
+from tenants.choices import Role
 from tenants.context import current_tenant, tenant
 from tenants.models import User
+from tenants.queries import live_membership
 
 STATE_LIFETIME = dt.timedelta(minutes=10)
 DURATION = "Until you disconnect it here or at the provider."
 
 
 class UnableToConnect(Exception):
-    """The consent cannot go on; the message says what to do. `connector` is set once it is known."""
+    """The consent cannot go on; the message says what to do. `state` is set once it is known to be this person's own."""
+
+    def __init__(self, message: str, state: ConsentState | None = None) -> None:
+        super().__init__(message)
+        self.state = state
 
 
 class ConsentDenied(UnableToConnect):
@@ -66,17 +72,18 @@ def install_connector(*, found: Connector, typed: Mapping[str, str], user: User)
     for setting in found.manifest.settings:
         if setting.pattern and not re.fullmatch(setting.pattern, values[setting.name]):
             raise UnableToInstall(setting.name, f"{setting.label} looks like {setting.example}.")
-    installation = Installation.objects.filter(
-        connector=found.slug, uninstalled_at=None, settings=values
-    ).first()
-    if installation is None:
-        installation = Installation.objects.create(
-            connector=found.slug,
-            connector_version=found.manifest.version,
-            settings=values,
-            installed_by=user,
-            installed_at=now(),
-        )
+    known = Installation.objects.filter(connector=found.slug, uninstalled_at=None, settings=values).first()
+    if known is not None:
+        return known
+    installation = Installation.objects.create(
+        connector=found.slug,
+        connector_version=found.manifest.version,
+        settings=values,
+        installed_by=user,
+        installed_at=now(),
+    )
+    name = found.manifest.name
+    record_act(user=user, action="connector.install", subject=installation, summary=f"Installed {name}", details=values)
     return installation
 
 
@@ -93,6 +100,8 @@ def start_consent(
     found = connector(installation.connector)
     owner = current_tenant()
     state, verifier = secrets.token_urlsafe(32), new_verifier()
+    # Tokens of consents that nobody finished must not outlive them.
+    ConsentState.objects.filter(expires_at__lt=now()).exclude(sealed_tokens=None).update(sealed_tokens=None)
     _record_consent(installation, ConsentEntry.Kind.AGREED, user)
     row_id = uuid.uuid4()
     ConsentState.objects.create(
@@ -120,10 +129,8 @@ def finish_consent(*, slug: str, params: Mapping[str, str], user: User, session_
     state = _take_state(slug, params.get("state", ""), user, session_key)
     with tenant(state.tenant_id):
         installation = Installation.objects.get(pk=state.installation_id)
-        if "error" in params or "code" not in params:
-            _record_consent(installation, ConsentEntry.Kind.DENIED, user)
-    if "error" in params or "code" not in params:
-        raise ConsentDenied(f"{connector(slug).manifest.name} was not connected: the permission was not given.")
+    if "error" in params or not params.get("code"):
+        raise _refusal(state, installation, params.get("error", ""), user)
     oauth = oauth_for(slug, state.environment, installation.settings)
     verifier = open_sealed(state.sealed_verifier, tenant_id=state.tenant_id, row=str(state.pk), field="verifier")
     try:
@@ -131,17 +138,31 @@ def finish_consent(*, slug: str, params: Mapping[str, str], user: User, session_
         tokens = oauth.exchange(params, redirect_uri=state.redirect_uri, verifier=verifier)
         organisations = oauth.organisations(tokens, params)
     except ConnectorError as error:
-        raise UnableToConnect(error.user_message) from error
+        raise UnableToConnect(error.user_message, state) from error
     if not organisations:
-        raise UnableToConnect("The provider named no organisation to connect. Start again and choose one there.")
+        raise UnableToConnect("The provider named no organisation to connect. Start again and choose one there.", state)
     _keep_tokens(state, tokens, organisations)
     return Consent(state, organisations)
+
+
+def _refusal(state: ConsentState, installation: Installation, code: str, user: User) -> UnableToConnect:
+    """What the provider sent instead of a code, recorded and in words."""
+    name = connector(installation.connector).manifest.name
+    if code not in ("", "access_denied"):
+        reason = code if re.fullmatch(r"[a-z_]{1,40}", code) else "an unknown error"
+        return UnableToConnect(f"{name} could not finish the consent ({reason}). Start connecting again.", state)
+    with tenant(state.tenant_id):
+        _record_consent(installation, ConsentEntry.Kind.DENIED, user)
+        summary = f"Permission for {name} was not given"
+        record_act(user=user, action="connection.denied", subject=installation, summary=summary)
+    return ConsentDenied(f"{name} was not connected: the permission was not given.", state)
 
 
 def _take_state(slug: str, given: str, user: User, session_key: str) -> ConsentState:
     """The one use of a state. Everything about it must be right; what is wrong is not told apart to a stranger."""
     with transaction.atomic():
-        state = ConsentState.objects.select_for_update().filter(state_digest=_digest(given)).first()
+        states = ConsentState.objects.select_for_update(of=("self",)).select_related("tenant")
+        state = states.filter(state_digest=_digest(given)).first()
         is_ours = (
             state is not None
             and state.user_id == user.pk
@@ -152,11 +173,14 @@ def _take_state(slug: str, given: str, user: User, session_key: str) -> ConsentS
         if state is None or not is_ours:
             raise UnableToConnect("This answer does not belong to a connection you started in this browser.")
         if state.used_at is not None:
-            raise UnableToConnect("This connection was finished already. Start again if you need another one.")
+            raise UnableToConnect("This consent was used already. Start again if you need another connection.", state)
         state.used_at = now()
         state.save(update_fields=["used_at"])
     if state.expires_at < now():
-        raise UnableToConnect("More than ten minutes went by at the provider. Start connecting again.")
+        raise UnableToConnect("More than ten minutes went by at the provider. Start connecting again.", state)
+    membership = live_membership(user=user, tenant_slug=state.tenant.slug)
+    if membership is None or not membership.may(Role.ADMIN):
+        raise UnableToConnect("You may no longer connect systems for this business. Ask its owner or an admin.")
     return state
 
 
@@ -186,10 +210,13 @@ def waiting_consent(*, state_id: uuid.UUID, user: User) -> ConsentState:
 def choose_organisation(*, state: ConsentState, organisation_id: str, user: User) -> Connection:
     """Connect the chosen organisation, or renew the connection that is being reconnected. Raises `UnableToConnect`."""
     owner = current_tenant()
+    state = ConsentState.objects.select_for_update().get(pk=state.pk)
+    if state.sealed_tokens is None:
+        raise UnableToConnect("This choice was made already.", state)
     offered = {entry["id"]: entry for entry in state.organisations or []}
     chosen = offered.get(organisation_id)
     if chosen is None:
-        raise UnableToConnect("Choose one of the organisations you gave access to.")
+        raise UnableToConnect("Choose one of the organisations you gave access to.", state)
     tokens = _kept_tokens(state)
     installation = Installation.objects.get(pk=state.installation_id)
     connection = _connection_for(state, installation, chosen)
@@ -219,24 +246,29 @@ def _kept_tokens(state: ConsentState) -> TokenSet:
 
 
 def _connection_for(state: ConsentState, installation: Installation, chosen: Mapping[str, Any]) -> Connection:
+    rows = Connection.objects.select_for_update()
     if state.connection_id:
-        known = Connection.objects.select_for_update().get(pk=state.connection_id)
-        if known.organisation_id != chosen["id"]:
-            raise UnableToConnect(
-                f"This connection belongs to {known.organisation_name}; you chose {chosen['name']}. Reconnect with "
-                f"{known.organisation_name}, or connect {chosen['name']} as a new connection."
-            )
-        return known
-    known = Connection.objects.select_for_update().filter(
-        connector=installation.connector, environment=state.environment, organisation_id=chosen["id"]
-    ).exclude(state=Connection.State.DISCONNECTED).first()  # fmt: skip
-    return known or Connection(
-        installation=installation,
-        connector=installation.connector,
-        environment=state.environment,
-        organisation_id=chosen["id"],
-        connected_at=now(),
-    )
+        return _same_organisation(state, rows.get(pk=state.connection_id), chosen)
+    same = {
+        "connector": installation.connector,
+        "environment": state.environment,
+        "organisation_id": chosen["id"],
+    }
+    known = rows.filter(**same).exclude(state=Connection.State.DISCONNECTED).first()
+    return known or Connection(installation=installation, connected_at=now(), **same)
+
+
+def _same_organisation(state: ConsentState, known: Connection, chosen: Mapping[str, Any]) -> Connection:
+    """Reconnecting keeps the row, so it must be for the organisation whose records and postings hang on it."""
+    if known.state == Connection.State.DISCONNECTED:
+        raise UnableToConnect(f"{known.organisation_name} was disconnected meanwhile. Connect it anew.", state)
+    if known.organisation_id != chosen["id"]:
+        raise UnableToConnect(
+            f"This connection belongs to {known.organisation_name}; you chose {chosen['name']}. Reconnect with "
+            f"{known.organisation_name}, or connect {chosen['name']} as a new connection.",
+            state,
+        )
+    return known
 
 
 def _start(connection: Connection) -> None:
@@ -273,7 +305,7 @@ def uninstall(*, connection: Connection, user: User) -> dict[str, str]:
         installation.uninstalled_at = now()
     name = connector(connection.connector).manifest.name
     report = {
-        "Authorisation": "Kept at the provider: another of your businesses uses the same organisation."
+        "Authorisation": "Kept at the provider: another connection to the same organisation is in use."
         if is_shared
         else f"Being ended at {name}.",
         "Flows": f"{paused} paused.",
@@ -284,7 +316,11 @@ def uninstall(*, connection: Connection, user: User) -> dict[str, str]:
     installation.save()
     _record_consent(installation, ConsentEntry.Kind.REVOKED, user, organisation=connection.organisation_name)
     record_act(
-        user=user, action="connection.uninstall", subject=connection, summary=f"Disconnected {connection}", details=report
+        user=user,
+        action="connection.uninstall",
+        subject=connection,
+        summary=f"Disconnected {connection}",
+        details=report,
     )
     request_work(tenant_id=owner.pk, kind="shared" if is_shared else "revoke", key=str(connection.pk))
     return report
@@ -292,9 +328,7 @@ def uninstall(*, connection: Connection, user: User) -> dict[str, str]:
 
 def destroy_tokens(connection: Connection) -> None:
     """Nothing is left that could act for this connection."""
-    Connection.objects.filter(pk=connection.pk).update(
-        sealed_access=None, sealed_refresh=None, token_expires_at=None
-    )
+    Connection.objects.filter(pk=connection.pk).update(sealed_access=None, sealed_refresh=None, token_expires_at=None)
 
 
 def _record_consent(installation: Installation, kind: str, user: User, organisation: str = "") -> None:

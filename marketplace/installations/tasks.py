@@ -10,6 +10,7 @@ from django.conf import settings
 from connectors.registry import connector
 from connectors.sdk.errors import ConnectorError, ReconnectRequired
 from connectors.sdk.oauth import TokenSet
+from marketplace.core.models import WebhookRoute
 from marketplace.core.work import handles
 from marketplace.installations.clients import client_for, oauth_for
 from marketplace.installations.models import Connection
@@ -41,7 +42,7 @@ def revoke(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
     """End the authorisation at the provider; only then are the tokens destroyed here. Tried again until it is done."""
     connection = _connection(tenant_id, key)
     tokens = _tokens(tenant_id, connection)
-    if tokens is not None:
+    if tokens is not None and not _is_used_elsewhere(connection):
         _unsubscribe(tenant_id, connection)
         _revoke(connection, tokens)
     with tenant(tenant_id):
@@ -57,18 +58,28 @@ def forget_shared(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
     return None
 
 
+def _is_used_elsewhere(connection: Connection) -> bool:
+    """Somebody connected the same organisation before we came to revoking: ending the grant would end theirs too."""
+    return WebhookRoute.objects.filter(
+        connector=connection.connector,
+        environment=connection.environment,
+        organisation_id=connection.organisation_id,
+    ).exists()
+
+
 def _connection(tenant_id: uuid.UUID, key: str) -> Connection:
     with tenant(tenant_id):
         return Connection.objects.select_related("installation").get(pk=key)
 
 
 def _tokens(tenant_id: uuid.UUID, connection: Connection) -> TokenSet | None:
-    place = {"tenant_id": tenant_id, "row": str(connection.pk)}
+    row, refresh = str(connection.pk), ""
     try:
-        access = open_sealed(connection.sealed_access, field="access", **place)
+        access = open_sealed(connection.sealed_access, tenant_id=tenant_id, row=row, field="access")
     except UnableToOpen:
         return None
-    refresh = open_sealed(connection.sealed_refresh, field="refresh", **place) if connection.sealed_refresh else ""
+    if connection.sealed_refresh:
+        refresh = open_sealed(connection.sealed_refresh, tenant_id=tenant_id, row=row, field="refresh")
     return TokenSet(access_token=access, expires_in=0, refresh_token=refresh)
 
 

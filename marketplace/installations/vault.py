@@ -54,7 +54,9 @@ def open_sealed(sealed: bytes | memoryview | None, *, tenant_id: uuid.UUID, row:
 
 
 def _tenant_key(tenant_id: uuid.UUID) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"tieout tenant " + tenant_id.bytes).derive(settings.TIEOUT_KEK)
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"tieout tenant " + tenant_id.bytes).derive(
+        settings.TIEOUT_KEK
+    )
 
 
 def _place(tenant_id: uuid.UUID, row: str, field: str) -> bytes:
@@ -63,10 +65,10 @@ def _place(tenant_id: uuid.UUID, row: str, field: str) -> bytes:
 
 def store_tokens(connection: Connection, tokens: TokenSet, *, tenant_id: uuid.UUID) -> None:
     """Put a token answer on the row, before anything uses it. A provider that keeps the refresh token answers none."""
-    place = {"tenant_id": tenant_id, "row": str(connection.pk)}
-    connection.sealed_access = seal(tokens.access_token, field="access", **place)
+    row = str(connection.pk)
+    connection.sealed_access = seal(tokens.access_token, tenant_id=tenant_id, row=row, field="access")
     if tokens.refresh_token:
-        connection.sealed_refresh = seal(tokens.refresh_token, field="refresh", **place)
+        connection.sealed_refresh = seal(tokens.refresh_token, tenant_id=tenant_id, row=row, field="refresh")
     connection.token_version += 1
     connection.token_expires_at = now() + dt.timedelta(seconds=tokens.expires_in)
     if tokens.scopes:
@@ -112,7 +114,9 @@ class ConnectionToken:
         """Raises `ReconnectRequired` once the provider says the grant is gone; passing trouble changes nothing."""
         refusal: ReconnectRequired | None = None
         with tenant(self.tenant_id):
-            connection = Connection.objects.select_for_update().select_related("installation").get(pk=self.connection_id)
+            connection = (
+                Connection.objects.select_for_update().select_related("installation").get(pk=self.connection_id)
+            )
             if connection.token_version != stale_version:
                 return self._access(connection)
             try:
@@ -131,6 +135,8 @@ class ConnectionToken:
 
 
 def _needs_reconnect(connection: Connection, error: ReconnectRequired) -> None:
+    if connection.state != Connection.State.CONNECTED:
+        return  # known already, or disconnected here and only being revoked
     connection.state = Connection.State.NEEDS_RECONNECT
     connection.problem = error.user_message
     connection.save(update_fields=["state", "problem"])
