@@ -9,9 +9,11 @@ expression is parsed, every part is checked, and new source is written from the 
 from __future__ import annotations
 
 import ast
+import datetime as dt
+import inspect
+from collections.abc import Callable
 from decimal import Decimal
-from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -23,21 +25,22 @@ MOST_PARTS = 80
 
 
 def field_source(record_type: type[Record], path: str) -> str:
-    """Source text reading a dotted path of the record; of a list, its first element. Raises ValueError for an unknown path."""
+    """Source text reading a dotted path of the record; of a list, its first element. Instants are read in the tenant's zone.
+    Raises ValueError for an unknown path."""
     code, kind = "record", record_type
     for part in path.split("."):
+        element = _element(kind)
+        if element is not None:
+            code, kind = f"({code} or (None,))[0]", element
         found = _field_type(kind, part)
         if found is None:
             raise ValueError(f"there is no field “{path}”")
-        code, kind = f"{code}.{part}", found
-        element = _element(kind)
-        if element is not None and part != path.split(".")[-1]:
-            code, kind = f"({code} or (None,))[0]", element
-            code = f"getattr({code}, {path.split('.')[-1]!r}, None)"
-            if _field_type(kind, path.split(".")[-1]) is None:
-                raise ValueError(f"there is no field “{path}”")
-            return code
-    return code
+        code, kind = f"getattr({code}, {part!r}, None)", found
+    return f"as_local({code}, circumstances.time_zone)" if _is_instant(kind) else code
+
+
+def _is_instant(kind: Any) -> bool:
+    return kind is dt.datetime or dt.datetime in get_args(kind)
 
 
 def _field_type(kind: Any, name: str) -> Any:
@@ -47,8 +50,9 @@ def _field_type(kind: Any, name: str) -> Any:
 
 
 def _element(kind: Any) -> Any:
+    """The type of a list's elements; None for anything else."""
     arguments = get_args(kind)
-    return arguments[0] if arguments and not isinstance(kind, UnionType) and len(arguments) == 2 and arguments[1] is ... else None
+    return arguments[0] if get_origin(kind) is tuple and len(arguments) == 2 and arguments[1] is ... else None
 
 
 def compile_expression(text: str, record_type: type[Record], constants: dict[str, Any]) -> str:
@@ -77,7 +81,7 @@ class _Writer:
         return str(writer(node))
 
     def _constant(self, node: ast.Constant) -> str:
-        if not isinstance(node.value, str | int | float):
+        if isinstance(node.value, bool) or not isinstance(node.value, str | int | float) or not _is_finite(node.value):
             raise ValueError(f"“{node.value!r}” is not possible in an expression")
         name = f"literal:{len(self.constants)}"
         is_text = isinstance(node.value, str)
@@ -93,7 +97,17 @@ class _Writer:
     def _call(self, node: ast.Call) -> str:
         if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS or node.keywords:
             raise ValueError(f"there is no function “{ast.unparse(node.func)[:40]}”")
+        fewest, most = _argument_counts(FUNCTIONS[node.func.id])
+        if not fewest <= len(node.args) <= most:
+            raise ValueError(f"“{node.func.id}” does not take {len(node.args)} values")
         return self._apply(node.func.id, *node.args)
+
+    def _unaryop(self, node: ast.UnaryOp) -> str:
+        if isinstance(node.op, ast.Not):
+            return f"(not {self.write(node.operand)})"
+        if not isinstance(node.op, ast.USub):
+            raise ValueError("this operator is not possible in an expression")
+        return self._apply("difference", ast.Constant(0), node.operand)
 
     def _binop(self, node: ast.BinOp) -> str:
         return self._apply(_operator(_ARITHMETIC, node.op), node.left, node.right)
@@ -112,6 +126,18 @@ class _Writer:
 
     def _apply(self, name: str, *nodes: ast.expr) -> str:
         return f"constants['__functions__'][{name!r}]({', '.join(self.write(node) for node in nodes)})"
+
+
+def _is_finite(value: str | int | float) -> bool:
+    return isinstance(value, str) or Decimal(str(value)).is_finite()
+
+
+def _argument_counts(function: Callable[..., Any]) -> tuple[float, float]:
+    """The fewest and the most values a function takes."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind == parameter.VAR_POSITIONAL for parameter in parameters):
+        return 0, float("inf")
+    return sum(1 for parameter in parameters if parameter.default is parameter.empty), len(parameters)
 
 
 def _operator(known: dict[type[ast.AST], str], operator: ast.AST) -> str:

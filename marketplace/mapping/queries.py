@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -14,7 +17,7 @@ from connectors.sdk.streams import WritableStream
 from marketplace.installations.models import Connection
 from marketplace.mapping.models import Flow, SourceOfTruth
 from marketplace.mapping.plan import Circumstances, Ledger
-from marketplace.mapping.templates import template
+from marketplace.mapping.templates import Template, template
 from tenants.models import Tenant
 
 Kind = TypeVar("Kind", bound=Record)
@@ -60,6 +63,48 @@ def ledger_of(flow: Flow, owner: Tenant) -> Ledger:
     )
 
 
+@dataclass(frozen=True)
+class FlowRow:
+    """A flow of the list; `counts` are its outcomes by state."""
+
+    flow: Flow
+    counts: Mapping[str, int]
+
+
+def flow_rows() -> list[FlowRow]:
+    """All flows with the outcomes of their records, in two statements."""
+    counts: dict[uuid.UUID, dict[str, int]] = {}
+    with database.cursor() as cursor:
+        cursor.execute(_OUTCOMES)
+        for flow_id, state, count in cursor.fetchall():
+            counts.setdefault(flow_id, {})[state] = count
+    flows = Flow.objects.select_related("source", "target").order_by("created_at")
+    return [FlowRow(flow, counts.get(flow.pk, {})) for flow in flows]
+
+
+def connected() -> list[Connection]:
+    """The organisations this business is connected to, reconnecting included."""
+    return list(
+        Connection.objects.exclude(state=Connection.State.DISCONNECTED).order_by("organisation_name", "connected_at")
+    )
+
+
+def reads(slug: str, data_type: str) -> bool:
+    return any(stream.data_type == data_type for stream in connector(slug).streams)
+
+
+def writes_all(slug: str, data_types: Iterable[str]) -> bool:
+    streams = connector(slug).streams
+    written = {stream.data_type for stream in streams if isinstance(stream, WritableStream)}
+    return set(data_types) <= written
+
+
+def can_run(chosen: Template, source: Connection, target: Connection) -> bool:
+    """Whether a template can run between these two."""
+    is_pair = source.pk != target.pk
+    return is_pair and reads(source.connector, chosen.source_type) and writes_all(target.connector, chosen.needs)
+
+
 def standard_records(connection: Connection, kind: type[Kind]) -> list[Kind]:
     """All current records of one type of a connection, decoded."""
     with database.cursor() as cursor:
@@ -79,6 +124,7 @@ _BODIES = """
     SELECT body::text FROM sync_record
     WHERE connection_id = %s AND data_type = %s AND NOT is_deleted ORDER BY external_id
 """
+_OUTCOMES = "SELECT flow_id, state, count(*) FROM posting_recordoutcome GROUP BY flow_id, state"
 # The postings' own tables are read by name: this slice lies below the one that owns them.
 _LINKS = """
     SELECT record.external_id, posting.external_id

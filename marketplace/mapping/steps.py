@@ -24,6 +24,11 @@ def as_text(value: Any) -> str:
     return str(value)[:LONGEST_TEXT]
 
 
+def as_local(value: Any, zone: ZoneInfo) -> Any:
+    """An instant as the tenant's clock shows it, so that its text and its day are the tenant's."""
+    return value.astimezone(zone) if isinstance(value, dt.datetime) else value
+
+
 def as_date(value: Any, zone: ZoneInfo) -> dt.date | None:
     """The calendar day of a value: of an instant, in the tenant's zone."""
     if isinstance(value, dt.datetime):
@@ -60,3 +65,6 @@ STEP_LABELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "replace": ("Replace", ("This", "By this")),
     "add_days": ("Days later", ("Days",)),
 }
+
+#: Transforms whose argument counts something.
+COUNTING_STEPS = frozenset({"first", "add_days"})

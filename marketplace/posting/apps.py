@@ -7,4 +7,4 @@ class PostingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from marketplace.posting import receivers, tasks  # noqa: F401, PLC0415 -- registers work and receivers
+        from marketplace.posting import drafting, receivers, tasks  # noqa: F401, PLC0415 -- registers work and receivers

@@ -26,6 +26,11 @@ def mark_of(key: str) -> str:
     return f"T-{key[:MARK_LENGTH]}"
 
 
+def marked(reference: str, key: str) -> str:
+    """A document's reference as it is sent."""
+    return f"{reference} {mark_of(key)}".strip()
+
+
 def _key(*parts: str) -> str:
     joined = b"".join(len(part).to_bytes(4, "big") + part.encode() for part in parts)
     return base64.b32encode(hashlib.sha256(joined).digest()).decode()[:KEY_LENGTH]

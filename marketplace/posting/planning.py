@@ -24,9 +24,9 @@ from marketplace.mapping.compiling import planner_for
 from marketplace.mapping.models import Flow, Stage
 from marketplace.mapping.plan import Circumstances, Excluded, Held, NotPlanned, PlannedDocument, Planner
 from marketplace.mapping.queries import circumstances_of
-from marketplace.mapping.scope import is_in_scope
+from marketplace.mapping.scope import check_agreed
 from marketplace.mapping.templates import template
-from marketplace.posting.keys import mark_of, posting_key
+from marketplace.posting.keys import marked, posting_key
 from marketplace.posting.models import Posting, RecordOutcome
 from marketplace.sync.columns import columns_of
 from tenants.models import Tenant
@@ -88,9 +88,7 @@ def plan_flow(*, owner: Tenant, flow: Flow) -> int:
     return len(sources)
 
 
-def plan_record(
-    planning: Planning, source: Source, existing: list[Posting], planned: Planned, ids: Any
-) -> None:
+def plan_record(planning: Planning, source: Source, existing: list[Posting], planned: Planned, ids: Any) -> None:
     """Add what becomes of one record to `planned`."""
     record = decode(template(planning.flow.template).source_type, source.body)
     try:
@@ -109,10 +107,7 @@ def _documents(
         if is_in_ledger:
             raise _changed_after_posting("It was deleted at the source after it had been posted.")
         raise Excluded("deleted", "It was deleted at the source before it was posted.")
-    if source.occurred_on and source.occurred_on < planning.flow.start_date:
-        raise Excluded("before_start", f"It is dated before this flow's start on {planning.flow.start_date:%-d %B %Y}.")
-    if planning.flow.stage == Stage.PILOT and not is_in_scope(planning.flow.scope, record):
-        raise Excluded("outside_pilot", "It is outside the pilot's scope.")
+    check_agreed(planning.flow, record, source.occurred_on, planning.circumstances.time_zone)
     try:
         return planning.planner(record, planning.circumstances)
     except Excluded:
@@ -162,9 +157,7 @@ def _add_postings(
         has_new |= document.action != "link"
     wanted = {document.purpose for document in documents}
     planned.withdrawn += [
-        posting.id
-        for purpose, posting in latest.items()
-        if purpose not in wanted and posting.state not in IN_LEDGER
+        posting.id for purpose, posting in latest.items() if purpose not in wanted and posting.state not in IN_LEDGER
     ]
     planned.postings += rows
     state = RecordOutcome.State.PENDING if has_new else RecordOutcome.State.POSTED
@@ -178,12 +171,12 @@ def _latest_by_purpose(existing: list[Posting]) -> dict[str, Posting]:
 
 
 def _state(planning: Planning, document: PlannedDocument) -> str:
-    """A link needs no writing; parallel writes nothing; in a pilot with drafts only the documents that may be drafts are written."""
+    """A link needs no writing; parallel writes nothing; in a pilot with drafts nobody has paid a draft yet."""
     if document.action == "link":
         return Posting.State.LINKED
     if planning.flow.stage == Stage.PARALLEL:
         return Posting.State.SHADOW
-    if writes_drafts(planning.flow) and document.document.data_type not in ("invoice", "credit_note", "customer"):
+    if writes_drafts(planning.flow) and document.document.data_type == "customer_payment":
         return Posting.State.SHADOW
     return Posting.State.PLANNED
 
@@ -230,7 +223,7 @@ def _posting(
         version=version,
     )
     columns = columns_of(document, _UTC)
-    reference = f"{columns.reference} {mark_of(key)}".strip()
+    reference = marked(columns.reference, key)
     return (
         refs[planned.purpose],
         key,

@@ -85,7 +85,13 @@ def _changes(
 
 
 def _may_write(
-    field: str, wanted: Any, current: Any, customer: Customer, contact: Customer, mapped: Mapped, circumstances: Circumstances
+    field: str,
+    wanted: Any,
+    current: Any,
+    customer: Customer,
+    contact: Customer,
+    mapped: Mapped,
+    circumstances: Circumstances,
 ) -> bool:
     """Write mode first, then the source of truth: field by field where it is set, else the data type's rule. An empty value
     never wipes out a filled one."""

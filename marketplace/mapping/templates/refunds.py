@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from connectors.sdk.records import CreditNote, CustomerPayment, Refund, SalePayment
-from marketplace.mapping.plan import Circumstances, Excluded, PlannedDocument
+from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocument
 from marketplace.mapping.steps import as_date
 from marketplace.mapping.templates.base import TargetField, Template, of_map
 from marketplace.mapping.templates.common import (
@@ -44,9 +44,12 @@ def build_refund(refund: Refund, mapped: Mapped, circumstances: Circumstances) -
         currency=refund.currency,
         what=what,
     )
-    repaid_from = [mapped.maps["payment_ledger_accounts"][payment.method] for payment in refund.payments]
+    payments = [payment for payment in refund.payments if payment.amount]
+    repaid_from = [mapped.maps["payment_ledger_accounts"][payment.method] for payment in payments]
     check_ledger_accounts([*(line.ledger_account for line in lines), *repaid_from], circumstances)
-    on_document = circumstances.ledger.repays_on_credit_note and len(set(repaid_from)) == 1
+    on_document = circumstances.ledger.repays_on_credit_note and bool(payments)
+    if on_document:
+        _refuse_split(refund, payments, repaid_from)
     credit_note = CreditNote(
         id="",
         number=values["number"],
@@ -63,9 +66,23 @@ def build_refund(refund: Refund, mapped: Mapped, circumstances: Circumstances) -
     )
     planned = [PlannedDocument(purpose="credit_note", document=credit_note)]
     if not circumstances.ledger.repays_on_credit_note:
-        pairs = zip(refund.payments, repaid_from, strict=True)
-        planned += [_repayment(payment, account, credit_note, circumstances) for payment, account in pairs if payment.amount]
+        pairs = zip(payments, repaid_from, strict=True)
+        planned += [_repayment(payment, account, credit_note, circumstances) for payment, account in pairs]
     return planned
+
+
+def _refuse_split(refund: Refund, payments: list[SalePayment], repaid_from: list[str]) -> None:
+    """A ledger that repays on the credit note itself takes one account and the whole amount."""
+    repaid = sum((payment.amount for payment in payments), Decimal(0))
+    if len(set(repaid_from)) == 1 and repaid == refund.total:
+        return
+    raise Held(
+        "split_repayment",
+        f"{refund.currency} {repaid:.2f} of the refund of {refund.currency} {refund.total:.2f} was paid back, from "
+        f"{len(set(repaid_from))} ledger accounts. This ledger takes one account and the whole amount.",
+        owner="bookkeeper",
+        next_step="Enter this refund in the ledger by hand, then exclude it here.",
+    )
 
 
 def _repayment(

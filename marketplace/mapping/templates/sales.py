@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -106,9 +105,20 @@ def sale_fields(document: str, *, date_path: str, number: str, reference: str) -
             default=of_constant(""),
             hint="One name for all sales, such as “Online shop customers”. Empty: each buyer.",
         ),
-        TargetField(name="date", label="Date", target=(document, "date"), kind="date", default=of_field(date_path), is_required=True),
-        TargetField(name="number", label="Number", target=(document, "number"), default=of_expression(number), is_required=True),
-        TargetField(name="reference", label="Reference", target=(document, "reference"), default=of_expression(reference)),
+        TargetField(
+            name="date",
+            label="Date",
+            target=(document, "date"),
+            kind="date",
+            default=of_field(date_path),
+            is_required=True,
+        ),
+        TargetField(
+            name="number", label="Number", target=(document, "number"), default=of_expression(number), is_required=True
+        ),
+        TargetField(
+            name="reference", label="Reference", target=(document, "reference"), default=of_expression(reference)
+        ),
         TargetField(name="memo", label="Memo", target=(document, "memo"), default=NOTHING),
     )
 
@@ -215,7 +225,7 @@ def build_deal(deal: Deal, mapped: Mapped, circumstances: Circumstances) -> list
         )
     values = mapped.fields(deal, circumstances)
     what = f"Deal {deal.number}"
-    date, note = open_date(values["date"] or dt.date.min, circumstances, what)
+    date, note = open_date(values["date"], circumstances, what)
     lines = with_rounding(
         document_lines(deal.lines, mapped, values),
         total=deal.total,
@@ -231,7 +241,7 @@ def build_deal(deal: Deal, mapped: Mapped, circumstances: Circumstances) -> list
         number=values["number"],
         reference=values["reference"],
         date=date,
-        due_date=values["due_date"],
+        due_date=max(date, values["due_date"] or date),
         currency=deal.currency,
         customer=party_of(deal.customer, values, circumstances),
         tax_mode=tax_mode_of(False, lines),
