@@ -138,6 +138,11 @@ class WritableStream(Stream):
     def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
         """Create up to `batch_size` documents in one call, idempotent under `key` within the provider's window."""
 
+    def anticipate(self, client: Client, drafts: Sequence[Draft], *, key: str) -> None:
+        """Told of documents that follow in several batches: a provider that wants what they name to exist first can create it
+        in full batches here. `create` must do without."""
+        return None
+
     @abstractmethod
     def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
         """Overwrite one object, if its `version` is still the one we know. A field left at its default is not sent."""

@@ -37,6 +37,7 @@ from tenants.context import tenant
 
 WRITE_ORDER = ("customer", "invoice", "credit_note", "customer_payment", "bank_transfer", "expense")
 QUIET_SECONDS = 10
+AHEAD = 1000  # how many documents a connector is told of before the first batch of them is written
 SLICE_SECONDS = 15.0
 
 
@@ -70,8 +71,9 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
     client = client_for(tenant_id, connection)
     still_unknown = _look_up_uncertain(tenant_id, connection, client)
     until = time.monotonic() + SLICE_SECONDS
+    told: dict[str, int] = {}
     while time.monotonic() < until:
-        sending = _commit_intent(tenant_id, connection, client)
+        sending = _commit_intent(tenant_id, connection, client, told)
         if sending is None:
             return still_unknown
         if not _send(tenant_id, connection, client, sending):
@@ -79,16 +81,35 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
     return dt.timedelta(0)
 
 
-def _commit_intent(tenant_id: uuid.UUID, connection: Connection, client: Client) -> Sending | None:
+def _commit_intent(
+    tenant_id: uuid.UUID, connection: Connection, client: Client, told: dict[str, int]
+) -> Sending | None:
     """The next batch: one kind of document, everything it waits for in the ledger, not more than the provider takes at once."""
     with tenant(tenant_id):
         postings = _next_postings(connection)
     if not postings:
         return None
     stream = connector(connection.connector).writable(postings[0].data_type)
+    _anticipate(tenant_id, client, stream, postings, told)
     request = stream.preview(client, [draft_of(posting) for posting in postings])
     with tenant(tenant_id):
         return _intend(connection, stream, postings, request)
+
+
+def _anticipate(
+    tenant_id: uuid.UUID, client: Client, stream: WritableStream, postings: list[Posting], told: dict[str, int]
+) -> None:
+    """Tell the connector of what follows this batch, when there is more of it. `told` is how many it was told of and has not
+    been given yet, by kind of document."""
+    left = told.get(stream.data_type, 0) - len(postings)
+    if left < 0 and len(postings) == stream.batch_size and postings[0].action == "create":
+        with tenant(tenant_id):
+            following = list(_ready(postings[0].flow.target, stream.data_type).filter(action="create")[:AHEAD])
+            drafts = [draft_of(posting) for posting in following]
+        check_lease()
+        stream.anticipate(client, drafts, key=batch_key(posting.key for posting in following))
+        left = len(following) - len(postings)
+    told[stream.data_type] = left
 
 
 def _next_postings(connection: Connection) -> list[Posting]:
@@ -102,7 +123,9 @@ def _next_postings(connection: Connection) -> list[Posting]:
 
 def _batch_size(connection: Connection, data_type: str) -> int:
     streams = connector(connection.connector).streams
-    sizes = [found.batch_size for found in streams if isinstance(found, WritableStream) and found.data_type == data_type]
+    sizes = [
+        found.batch_size for found in streams if isinstance(found, WritableStream) and found.data_type == data_type
+    ]
     return sizes[0] if sizes else 1
 
 
@@ -145,9 +168,7 @@ def draft_of(posting: Posting) -> Draft:
     needed = posting.depends_on
     if needed is not None and needed.external_id:
         document = _pointing_at(document, needed)
-    return Draft(
-        key=posting.key, reference=posting.reference, document=document, as_draft=writes_drafts(posting.flow)
-    )
+    return Draft(key=posting.key, reference=posting.reference, document=document, as_draft=writes_drafts(posting.flow))
 
 
 def _pointing_at(document: records.Record, needed: Posting) -> records.Record:
@@ -264,5 +285,3 @@ def _found(
 
 
 _FLYING = (Posting.State.SENDING, Posting.State.UNCERTAIN)
-
-

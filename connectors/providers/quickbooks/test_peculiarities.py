@@ -87,6 +87,21 @@ def test_three_hundred_invoices_of_new_customers_need_no_lookup_after_the_second
     assert calls == items + names + new_items + new_names + batches
 
 
+def test_customers_of_anticipated_invoices_are_created_thirty_to_a_call(kestrel: Company) -> None:
+    invoices = drafts([kestrel.invoice(n, customer=Party(name=f"Buyer {n}")) for n in range(90)])
+    items, names, new_items, new_names, batches = 1, 1, 1, 3, 3
+    told = kestrel.calls_of(lambda: Invoices().anticipate(kestrel.client, invoices, key="ahead"))
+    assert told == items + names + new_items + new_names
+
+    def write() -> None:
+        for start in range(0, 90, 30):
+            assert all(
+                written(one) for one in Invoices().create(kestrel.client, invoices[start : start + 30], key=str(start))
+            )
+
+    assert kestrel.calls_of(write) == batches
+
+
 def test_credit_memos_and_refund_receipts_are_listed_in_one_call(kestrel: Company) -> None:
     shared = msgspec.structs.asdict(kestrel.invoice(1))
     note = CreditNote(**{**shared, "number": "C1"})
