@@ -6,7 +6,8 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, F, Q, Sum
+from django.db.models.functions import Coalesce
 
 from connectors.registry import connector
 from marketplace.cutover.models import Pair, SandboxCase, Verdict
@@ -74,22 +75,27 @@ def conditions(flow: Flow, today: dt.date) -> list[Condition]:
     return check(flow, today) if check else []
 
 
+#: Both sides agree about the money, or a person decided that our side is right or the difference may stand.
+IS_AGREED = Q(verdict__in=AGREEING) | Q(resolution__in=[Pair.Resolution.OURS_RIGHT, Pair.Resolution.ACCEPTED])
+
+
 def match_rate(flow: Flow) -> MatchRate:
     """How far shadow postings and staff's entries agree."""
+    money = Coalesce(F("posting__amount"), F("money"))
     rows = (
         Pair.objects.filter(flow=flow)
         .values("currency")
         .annotate(
             pairs=Count("id"),
-            agreeing=Count("id", filter=Q(verdict__in=AGREEING)),
-            money=Sum("posting__amount"),
-            agreeing_money=Sum("posting__amount", filter=Q(verdict__in=AGREEING)),
+            agreeing=Count("id", filter=IS_AGREED),
+            compared=Sum(money),
+            agreeing_money=Sum(money, filter=IS_AGREED),
         )
     )
     return MatchRate(
         sum(row["pairs"] for row in rows),
         sum(row["agreeing"] for row in rows),
-        {row["currency"]: (row["money"] or Decimal(0), row["agreeing_money"] or Decimal(0)) for row in rows},
+        {row["currency"]: (row["compared"] or Decimal(0), row["agreeing_money"] or Decimal(0)) for row in rows},
     )
 
 
@@ -156,14 +162,23 @@ def _before_parallel(flow: Flow, today: dt.date) -> list[Condition]:
 
 
 def _before_live(flow: Flow, today: dt.date) -> list[Condition]:
-    rate = match_rate(flow)
     return [
         *_connected(flow),
         *_period(flow, today),
         _everything_planned(flow),
+        *_rates(flow),
+        _no_open_critical(flow),
+    ]
+
+
+def _rates(flow: Flow) -> list[Condition]:
+    """Contacts carry no money and those that exist are recognised beforehand: for them only open differences count."""
+    if template(flow.template).main_type == "customer":
+        return []
+    rate = match_rate(flow)
+    return [
         _rate("Postings and entries agree, by count", rate.by_count, target_of(flow, "count_rate")),
         _rate("Postings and entries agree, by money", rate.by_money, target_of(flow, "money_rate")),
-        _no_open_critical(flow),
     ]
 
 

@@ -8,9 +8,12 @@ entered twice or not explained by any source record.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection as database
+from django.db.backends.utils import CursorWrapper
 
 from marketplace.core.clock import now
 from marketplace.mapping.models import Flow
@@ -30,8 +33,12 @@ class PairingResult:
     changed: int
 
 
-def pair_flow(*, flow: Flow) -> PairingResult:
-    """Compare again. Resolutions of pairs that stay the same are kept. Inside the tenant's transaction."""
+def pair_flow(*, flow: Flow, is_final: bool = False) -> PairingResult:
+    """Compare again. Resolutions of pairs that stay the same are kept. Inside the tenant's transaction.
+
+    The final comparison, on going live, covers every shadow posting, also those dated outside the agreed period: whatever staff
+    entered must be found before we begin to write.
+    """
     if flow.parallel_from is None or flow.parallel_until is None:
         return PairingResult(0, 0)
     values = {
@@ -39,16 +46,21 @@ def pair_flow(*, flow: Flow) -> PairingResult:
         "target": flow.target_id,
         "from": flow.parallel_from,
         "until": flow.parallel_until,
-        "early": flow.parallel_from - MARGIN,
-        "late": flow.parallel_until + MARGIN,
+        "ours_from": dt.date(1900, 1, 1) if is_final else flow.parallel_from,
+        "ours_until": dt.date(2999, 12, 31) if is_final else flow.parallel_until,
+        "margin": MARGIN,
         "near": NEAR_DAYS,
         "at": now(),
     }
     with database.cursor() as cursor:
-        for statement in (_OURS, _THEIRS, _PAIRS, _BY_KEY_AND_AMOUNT, _BY_KEY, _BY_AMOUNT, _FRESH):
+        for statement in (_OURS, _THEIRS, _PAIRED):
             cursor.execute(statement, values)
+        for statement in _PASSES:
+            _repeat(cursor, statement, values)
+        cursor.execute(_FRESH, values)
         cursor.execute(_FORGET, values)
         forgotten = cursor.rowcount
+        cursor.execute(_REFRESH, values)
         cursor.execute(_KEEP, values)
         added = cursor.rowcount
         cursor.execute("SELECT count(*) FROM fresh")
@@ -57,10 +69,21 @@ def pair_flow(*, flow: Flow) -> PairingResult:
     return PairingResult(total, max(forgotten, added))
 
 
+def _repeat(cursor: CursorWrapper, statement: str, values: Mapping[str, Any]) -> None:
+    """A pass pairs what is each other's first choice; who lost a first choice to another gets the next one."""
+    while True:
+        cursor.execute(statement, values)
+        if not cursor.rowcount:
+            return
+
+
 def _key(*expressions: str) -> str:
     """What identifies a document in a reference somebody typed: its digits when it ends in a number, else its letters and digits."""
     cleaned = [f"upper(regexp_replace({text}, '[^0-9A-Za-z]', '', 'g'))" for text in expressions]
-    keys = [f"CASE WHEN {text} ~ '^[A-Z]*[0-9]{{3,}}$' THEN substring({text} FROM '[0-9]+$') ELSE {text} END" for text in cleaned]
+    keys = [
+        f"CASE WHEN {text} ~ '^[A-Z]*[0-9]{{3,}}$' THEN substring({text} FROM '[0-9]+$') ELSE {text} END"
+        for text in cleaned
+    ]
     return ", ".join(keys)
 
 
@@ -73,7 +96,7 @@ _OURS = f"""
         posting.ledger_account
     FROM posting_posting posting
     WHERE posting.flow_id = %(flow)s AND posting.state = 'shadow' AND posting.action = 'create'
-        AND posting.occurred_on BETWEEN %(from)s AND %(until)s
+        AND posting.occurred_on BETWEEN %(ours_from)s AND %(ours_until)s
 """
 # Not ours: entries this product wrote itself. Entries paired in another flow stay there.
 _THEIRS = f"""
@@ -84,7 +107,8 @@ _THEIRS = f"""
         lower(trim(record.party)) AS party, record.ledger_account
     FROM sync_record record
     WHERE record.connection_id = %(target)s AND NOT record.is_deleted AND coalesce(record.body->>'status', '') <> 'void'
-        AND record.occurred_on BETWEEN %(early)s AND %(late)s
+        AND record.occurred_on BETWEEN (SELECT least(min(occurred_on), %(from)s) FROM ours) - %(margin)s
+            AND (SELECT greatest(max(occurred_on), %(until)s) FROM ours) + %(margin)s
         AND (record.data_type, coalesce(record.body->>'settles', 'invoice')) IN (SELECT DISTINCT data_type, settles FROM ours)
         AND NOT EXISTS (SELECT FROM posting_posting own JOIN mapping_flow other ON other.id = own.flow_id
             WHERE other.target_id = record.connection_id AND own.data_type = record.data_type
@@ -92,54 +116,42 @@ _THEIRS = f"""
         AND NOT EXISTS (SELECT FROM cutover_pair elsewhere WHERE elsewhere.entry_id = record.id
             AND elsewhere.flow_id <> %(flow)s AND elsewhere.posting_id IS NOT NULL)
 """
-_PAIRS = """
+_PAIRED = """
     CREATE INDEX ON ours (data_type, reference_key);
     CREATE INDEX ON theirs (data_type, reference_key);
     ANALYZE ours; ANALYZE theirs;
     CREATE TEMP TABLE paired (ours_id bigint PRIMARY KEY, theirs_id bigint UNIQUE) ON COMMIT DROP
 """
-_KEYS = """
-    our_keys AS (
-        SELECT id, data_type, settles, key, amount, currency, occurred_on FROM ours, LATERAL (VALUES (reference_key), (number_key))
-            AS keys (key) WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
-        GROUP BY id, data_type, settles, key, amount, currency, occurred_on
-    ), their_keys AS (
-        SELECT id, data_type, settles, key, amount, currency, occurred_on FROM theirs, LATERAL (VALUES (reference_key), (number_key))
-            AS keys (key) WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE theirs_id = theirs.id)
-        GROUP BY id, data_type, settles, key, amount, currency, occurred_on
-    )
-"""
-# Documents of one number and amount (two equal part payments, say) pair in the order of their dates.
-_BY_KEY_AND_AMOUNT = f"""
-    WITH {_KEYS}, our_rank AS (
-        SELECT *, row_number() OVER (PARTITION BY data_type, settles, key, amount, currency ORDER BY occurred_on, id) AS place
-        FROM our_keys
-    ), their_rank AS (
-        SELECT *, row_number() OVER (PARTITION BY data_type, settles, key, amount, currency ORDER BY occurred_on, id) AS place
-        FROM their_keys
-    ), candidates AS (
-        SELECT our_rank.id AS ours_id, their_rank.id AS theirs_id
-        FROM our_rank JOIN their_rank USING (data_type, settles, key, amount, currency, place)
-    )
-    INSERT INTO paired SELECT DISTINCT ON (theirs_id) ours_id, theirs_id FROM (
-        SELECT DISTINCT ON (ours_id) ours_id, theirs_id FROM candidates ORDER BY ours_id, theirs_id) one
-    ORDER BY theirs_id, ours_id ON CONFLICT DO NOTHING
-"""
-_BY_KEY = f"""
-    WITH {_KEYS}, our_rank AS (
-        SELECT *, row_number() OVER (PARTITION BY data_type, settles, key ORDER BY amount DESC, occurred_on, id) AS place
-        FROM our_keys
-    ), their_rank AS (
-        SELECT *, row_number() OVER (PARTITION BY data_type, settles, key ORDER BY amount DESC, occurred_on, id) AS place
-        FROM their_keys
-    ), candidates AS (
-        SELECT our_rank.id AS ours_id, their_rank.id AS theirs_id
-        FROM our_rank JOIN their_rank USING (data_type, settles, key, place)
-    )
-    INSERT INTO paired SELECT DISTINCT ON (theirs_id) ours_id, theirs_id FROM (
-        SELECT DISTINCT ON (ours_id) ours_id, theirs_id FROM candidates ORDER BY ours_id, theirs_id) one
-    ORDER BY theirs_id, ours_id ON CONFLICT DO NOTHING
-"""
+
+
+def _by_key(*, columns: str, same: str, order: str) -> str:
+    """Pairs by what identifies both sides. Documents that share it (two equal part payments, say) pair in the given order."""
+    return f"""
+        WITH our_keys AS (
+            SELECT DISTINCT id, data_type, settles, key, amount, currency, occurred_on
+            FROM ours, LATERAL (VALUES {columns}) AS keys (key)
+            WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
+        ), their_keys AS (
+            SELECT DISTINCT id, data_type, settles, key, amount, currency, occurred_on
+            FROM theirs, LATERAL (VALUES {columns}) AS keys (key)
+            WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE theirs_id = theirs.id)
+        ), our_rank AS (
+            SELECT *, row_number() OVER (PARTITION BY {same} ORDER BY {order}) AS place FROM our_keys
+        ), their_rank AS (
+            SELECT *, row_number() OVER (PARTITION BY {same} ORDER BY {order}) AS place FROM their_keys
+        ), candidates AS (
+            SELECT our_rank.id AS ours_id, their_rank.id AS theirs_id
+            FROM our_rank JOIN their_rank USING ({same}, place)
+        ), ours_once AS (
+            SELECT DISTINCT ON (ours_id) ours_id, theirs_id FROM candidates ORDER BY ours_id, theirs_id
+        )
+        INSERT INTO paired SELECT DISTINCT ON (theirs_id) ours_id, theirs_id FROM ours_once ORDER BY theirs_id, ours_id
+    """
+
+
+_REFERENCE, _ANY = "(reference_key)", "(reference_key), (number_key)"
+_MONEY = "data_type, settles, key, amount, currency"
+_NAME = "data_type, settles, key"
 # Without a common number: the same money within a few days, but only where each is the other's nearest, and only for entries
 # whose number says nothing else (its key belongs to none of our documents).
 _BY_AMOUNT = """
@@ -157,8 +169,15 @@ _BY_AMOUNT = """
             row_number() OVER (PARTITION BY theirs_id ORDER BY stranger, apart, ours_id) AS their_choice
         FROM candidates
     )
-    INSERT INTO paired SELECT ours_id, theirs_id FROM ranked WHERE our_choice = 1 AND their_choice = 1 ON CONFLICT DO NOTHING
+    INSERT INTO paired SELECT ours_id, theirs_id FROM ranked WHERE our_choice = 1 AND their_choice = 1
 """
+_PASSES = (
+    _by_key(columns=_REFERENCE, same=_MONEY, order="occurred_on, id"),
+    _by_key(columns=_ANY, same=_MONEY, order="occurred_on, id"),
+    _by_key(columns=_REFERENCE, same=_NAME, order="amount DESC, occurred_on, id"),
+    _by_key(columns=_ANY, same=_NAME, order="amount DESC, occurred_on, id"),
+    _BY_AMOUNT,
+)
 _FRESH = f"""
     CREATE TEMP TABLE fresh ON COMMIT DROP AS
     SELECT ours.id AS posting_id, theirs.id AS entry_id, ours.data_type, ours.occurred_on, ours.currency,
@@ -217,6 +236,12 @@ _FORGET = """
     DELETE FROM cutover_pair pair WHERE pair.flow_id = %(flow)s AND NOT EXISTS (
         SELECT FROM fresh WHERE fresh.posting_id IS NOT DISTINCT FROM pair.posting_id
             AND fresh.entry_id IS NOT DISTINCT FROM pair.entry_id AND fresh.verdict = pair.verdict AND fresh.money = pair.money)
+"""
+_REFRESH = """
+    UPDATE cutover_pair AS pair SET differences = fresh.differences, occurred_on = fresh.occurred_on FROM fresh
+    WHERE pair.flow_id = %(flow)s AND fresh.posting_id IS NOT DISTINCT FROM pair.posting_id
+        AND fresh.entry_id IS NOT DISTINCT FROM pair.entry_id
+        AND (fresh.differences, fresh.occurred_on) IS DISTINCT FROM (pair.differences, pair.occurred_on)
 """
 _KEEP = """
     INSERT INTO cutover_pair (flow_id, posting_id, entry_id, data_type, verdict, occurred_on, money, currency, differences,

@@ -16,7 +16,7 @@ from tenants.context import tenant
 def pair(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
     """Compare one flow's shadow postings with the ledger; `key` is the flow."""
     with tenant(tenant_id):
-        flow = Flow.objects.select_related("target").get(pk=key)
+        flow = Flow.objects.select_for_update(of=("self",), no_key=True).select_related("target").get(pk=key)
         if flow.stage == Stage.PARALLEL:
             pair_flow(flow=flow)
     return None

@@ -301,7 +301,7 @@ def _rehearsed(walk: Walk) -> bool:
 
 
 def pilot(walk: Walk, today: dt.date) -> None:
-    """Pilot: the first days of the month only, as drafts where the ledger has drafts."""
+    """Pilot: the first days of the month only, final at once: drafts would leave their payments to staff, and there are none."""
     end = walk.first + dt.timedelta(days=PILOT_DAYS - 1)
     dates = {"orders": "placed_at", "refunds": "refunded_at", "payouts": "paid_date"}
     for slug, flow in walk.flows.items():
@@ -310,7 +310,8 @@ def pilot(walk: Walk, today: dt.date) -> None:
         with tenant(walk.owner):
             flow.scope = [{"path": dates[slug], "operator": "on_or_before", "value": until.isoformat()}]
             flow.targets = {"pilot_count": 1}
-            flow.save(update_fields=["scope", "targets"])
+            flow.settings = {**flow.settings, "pilot_documents": "final"}
+            flow.save(update_fields=["scope", "targets", "settings"])
         _move(walk, flow, Stage.PILOT, today)
     _wait(walk, "pilot", lambda: _is_settled(walk), lambda: _standing(walk))
     with tenant(walk.owner):
@@ -381,11 +382,12 @@ def _decide_held(walk: Walk) -> None:
 
 
 def _decide_pairs(walk: Walk) -> None:
-    for verdict in Verdict.values:
-        chosen = Pair.objects.filter(verdict=verdict, resolution=Pair.Resolution.OPEN).exclude(verdict=Verdict.MATCH)
+    for flow in walk.flows.values():
+        chosen = Pair.objects.filter(flow=flow, resolution=Pair.Resolution.OPEN).exclude(verdict=Verdict.MATCH)
         ids = list(chosen.values_list("pk", flat=True))
         if ids:
             resolve_pairs(
+                flow=flow,
                 pair_ids=ids,
                 resolution=Pair.Resolution.OURS_RIGHT,
                 reason="Checked against the shop; staff correct the entry",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 
+from django.db.models import Exists, OuterRef, Q
+
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.work import request_work
@@ -62,7 +64,12 @@ def accept(*, outcome_ids: Collection[int], reason: str, user: User) -> int:
     if not reason.strip():
         raise UnableToDecide("Say why the entry is right as it is.")
     chosen = RecordOutcome.objects.filter(pk__in=outcome_ids, state__in=WAITING)
-    if chosen.exclude(reason_code__in=ACCEPTABLE).exists():
+    in_ledger = Posting.objects.filter(
+        flow_id=OuterRef("flow_id"),
+        record_id=OuterRef("record_id"),
+        state__in=[Posting.State.POSTED, Posting.State.LINKED],
+    )
+    if chosen.exclude(reason_code__in=ACCEPTABLE).exclude(Q(reason_code="catch_up") & Exists(in_ledger)).exists():
         raise UnableToDecide("Only records that are in the ledger already can be accepted.")
     count = chosen.update(
         state=RecordOutcome.State.POSTED,

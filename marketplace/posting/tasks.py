@@ -22,12 +22,18 @@ def plan(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
     until = time.monotonic() + SLICE_SECONDS
     while time.monotonic() < until:
         with tenant(tenant_id) as owner:
-            flow = Flow.objects.select_related("source", "target", "mapping").get(pk=key)
+            flow = _locked(key)
             if not plan_flow(owner=owner, flow=flow):
                 return None
             following = ("pair", str(flow.pk)) if flow.stage == Stage.PARALLEL else ("post", str(flow.target_id))
             request_work(tenant_id=tenant_id, kind=following[0], key=following[1], delay=GATHER)
     return dt.timedelta(0)
+
+
+def _locked(key: str) -> Flow:
+    """A flow that is moved to another step meanwhile waits for the batch, or the batch for the move: never half of each."""
+    related = Flow.objects.select_for_update(of=("self",), no_key=True).select_related("source", "target", "mapping")
+    return related.get(pk=key)
 
 
 @handles("post")
