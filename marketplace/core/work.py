@@ -98,9 +98,16 @@ def hold_lease(claim: Claim) -> None:
 def finish_work(claim: Claim, *, again_in: dt.timedelta | None) -> None:
     """Done: forget the item, or keep it for `again_in`, or for at once when it was asked for again meanwhile."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_AGAIN, [claim.requests, again_in or dt.timedelta(0), claim.id, claim.token, claim.requests, again_in])
-        if cursor.rowcount == 0:
-            cursor.execute(_FORGET, [claim.id, claim.token, claim.requests])
+        # Locked first: an asking that arrives between looking and forgetting would otherwise be forgotten with it.
+        cursor.execute(_LOCK, [claim.id, claim.token])
+        row = cursor.fetchone()
+        if row is None:
+            return
+        is_asked_again = row[0] > claim.requests
+        if is_asked_again or again_in is not None:
+            cursor.execute(_AGAIN, [dt.timedelta(0) if is_asked_again else again_in, claim.id])
+        else:
+            cursor.execute(_FORGET, [claim.id])
 
 
 def put_back(claim: Claim, problem: str, *, retry_in: dt.timedelta | None = None) -> None:
@@ -171,13 +178,13 @@ _PROLONG = """
     UPDATE public.core_workitem SET lease_until = clock_timestamp() + make_interval(secs => %s)
     WHERE id = %s AND lease_token = %s AND lease_until > clock_timestamp()
 """
+_LOCK = "SELECT requests FROM public.core_workitem WHERE id = %s AND lease_token = %s FOR UPDATE"
 _AGAIN = """
     UPDATE public.core_workitem
-    SET lease_token = NULL, lease_until = NULL, attempts = 0, problem = '',
-        due_at = CASE WHEN requests > %s THEN clock_timestamp() ELSE clock_timestamp() + %s END
-    WHERE id = %s AND lease_token = %s AND (requests > %s OR %s::interval IS NOT NULL)
+    SET lease_token = NULL, lease_until = NULL, attempts = 0, problem = '', due_at = clock_timestamp() + %s
+    WHERE id = %s
 """
-_FORGET = "DELETE FROM public.core_workitem WHERE id = %s AND lease_token = %s AND requests = %s"
+_FORGET = "DELETE FROM public.core_workitem WHERE id = %s"
 _PUT_BACK = """
     UPDATE public.core_workitem
     SET lease_token = NULL, lease_until = NULL, attempts = attempts + 1, due_at = clock_timestamp() + %s, problem = %s

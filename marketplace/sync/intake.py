@@ -116,7 +116,8 @@ _RECEIVE = """
         RETURNING tenant_id, connection_id
     ), work AS (
         INSERT INTO public.core_workitem (tenant_id, kind, key, requests, due_at, attempts, problem, requested_at)
-        SELECT DISTINCT tenant_id, 'events', connection_id::text, 1, clock_timestamp(), 0, '', clock_timestamp() FROM copied
+        SELECT tenant_id, 'events', connection_id::text, 1, clock_timestamp(), 0, '', clock_timestamp()
+        FROM copied GROUP BY tenant_id, connection_id
         ON CONFLICT (tenant_id, kind, key) DO UPDATE
         SET requests = core_workitem.requests + 1, due_at = LEAST(core_workitem.due_at, excluded.due_at)
     )
