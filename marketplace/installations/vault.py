@@ -44,7 +44,7 @@ def seal(value: str, *, tenant_id: uuid.UUID, row: str, field: str) -> bytes:
 def open_sealed(sealed: bytes | memoryview | None, *, tenant_id: uuid.UUID, row: str, field: str) -> str:
     """Decrypt what was sealed for exactly this place. Raises `UnableToOpen`."""
     body = bytes(sealed or b"")
-    if body[:1] != KEY_ID:
+    if body[:1] != KEY_ID or len(body) <= 1 + NONCE_BYTES:
         raise UnableToOpen("There is nothing sealed here.")
     nonce, cipher = body[1 : 1 + NONCE_BYTES], body[1 + NONCE_BYTES :]
     try:
