@@ -1,0 +1,27 @@
+"""Simulators of the four providers, and a business that has none of them connected yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from tenants.models import Tenant, User
+from tests.benchmarks.driving import Business
+from tests.benchmarks.simulators import SPEED, serving
+
+
+@pytest.fixture
+def simulators(settings: Settings, tmp_path: Path) -> Iterator[dict[str, str]]:
+    slugs = ("shopify", "stripe", "xero", "quickbooks")
+    with serving(slugs, tmp_path, settings.CONNECTOR_CREDENTIALS) as addresses:
+        settings.SIMULATORS = addresses
+        settings.SIMULATOR_SPEED = SPEED
+        yield addresses
+
+
+@pytest.fixture
+def business(transactional_db: None, tenant: Tenant, alice: User) -> Business:
+    return Business(tenant, alice)

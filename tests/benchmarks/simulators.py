@@ -1,0 +1,42 @@
+"""The providers' simulators as processes of their own, as workers meet them: reachable over HTTP only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+SPEED = 600  # the providers' limits stay, ten minutes of them pass in a second
+
+
+@contextmanager
+def serving(
+    slugs: tuple[str, ...], state: Path, credentials: Mapping[str, Mapping[str, str]]
+) -> Iterator[dict[str, str]]:
+    """The address of each simulator while the block runs."""
+    processes = {slug: _start(slug, state / slug, credentials[slug]) for slug in slugs}
+    try:
+        yield {slug: _address(process) for slug, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in processes.values():
+            process.communicate(timeout=20)
+
+
+def _start(slug: str, state: Path, credentials: Mapping[str, str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "connectors.testing.serve", slug, "--port", "0", "--state", str(state)]
+    ours = {f"CONNECTOR_{slug.upper()}_{name.upper()}": value for name, value in credentials.items()}
+    return subprocess.Popen(
+        [*command, "--speed", str(SPEED)], stdout=subprocess.PIPE, text=True, env={**os.environ, **ours}
+    )
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    """The simulator says where it listens once it does."""
+    assert process.stdout is not None
+    return process.stdout.readline().rsplit(" ", 1)[1].strip()
