@@ -340,7 +340,10 @@ class Row:
     def problems(self) -> list[str]:
         prefix = f"{self.field.name}-"
         return [
-            message for name, messages in self.form.errors.items() if name.startswith(prefix) for message in messages
+            str(message)
+            for name, messages in self.form.errors.items()
+            if name.startswith(prefix)
+            for message in messages
         ]
 
     @property
@@ -359,7 +362,7 @@ class Row:
         """Where a single value comes from now, in the source's words."""
         source = self.source.value() if self.source else ""
         if source == "field" and self.path:
-            return dict(self.form.offered.source_fields).get(self.path.value(), self.path.value())
+            return dict(self.form.offered.source_fields).get(self.path.value(), str(self.path.value()))
         if source == "constant" and self.value:
             return f"“{self.value.value()}”" if self.value.value() else "Empty"
         if source == "expression" and self.text:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import msgspec
 import pytest
@@ -23,7 +22,7 @@ from marketplace.installations.clients import client_for
 from marketplace.mapping.mapping_form import MappingForm
 from marketplace.mapping.mapping_views import load_flow
 from marketplace.mapping.models import Flow, MappingVersion, Stage
-from marketplace.mapping.operations import restore_version, save_mapping
+from marketplace.mapping.operations import create_flow, restore_version, save_mapping
 from marketplace.mapping.preview import plan_preview, with_requests
 from marketplace.mapping.signals import mapping_saved
 from marketplace.posting.models import Posting
@@ -211,20 +210,26 @@ def test_preview_equals_what_posting_sends(tenant: Tenant, flow: Flow) -> None:
 def test_ledger_that_cannot_be_asked_shows_the_document(tenant: Tenant, alice: User, bob_client: Client) -> None:
     """QuickBooks looks names up at the provider; without an authorisation the document is shown instead."""
     with tenant_context(tenant):
+        shop, ledger = connect(alice, "shopify", "Kestrel Shop"), connect(alice, "quickbooks", "New Books")
+        read(ledger, ledger_lists())
+        read(shop, [order(1)])
+        flow = create_flow(slug="orders", source=shop, target=ledger, start_date=dt.date(2026, 11, 1), user=alice)
+    page = bob_client.get(url(flow)).content.decode()
+    assert "This connection has no authorisation. Reconnect to go on. This is the document" in page
+    assert "Income account: Sales" in page
+
+
+def test_contacts_have_write_modes(tenant: Tenant, alice: User, bob_client: Client) -> None:
+    with tenant_context(tenant):
         source, target = connect(alice, "xero", "Old Books"), connect(alice, "quickbooks", "New Books")
         read(source, [customer()])
-        flow = Flow.objects.create(
-            template="customers",
-            name="Contacts",
-            source=source,
-            target=target,
-            start_date=dt.date(2026, 1, 1),
-            created_by=alice,
-            created_at=dt.datetime.now(dt.UTC),
-        )
-    page = bob_client.get(url(flow)).content.decode()
-    assert "Ada Buyer" in page
-    assert "When it is written" in page
+        flow = create_flow(slug="customers", source=source, target=target, start_date=dt.date(2026, 1, 1), user=alice)
+    bob_client.post(url(flow, "save/"), typed(bob_client, flow, phone__mode="if_empty"))
+    version = latest(tenant, flow)
+    assert version.number == 2
+    assert version.spec["fields"]["phone"] == {"from": "field", "path": "phone", "write_mode": "if_empty"}
+    page = bob_client.get(url(flow, "versions/")).content.decode()
+    assert "Phone number (written)" in page and "Only where it is empty" in page
 
 
 def test_versions_are_compared_in_words_and_restored(tenant: Tenant, flow: Flow, bob_client: Client) -> None:
@@ -297,7 +302,6 @@ def test_flow_of_another_business_is_not_found(
     tenant: Tenant, flow: Flow, other_tenant: Tenant, charlie_client: Client
 ) -> None:
     assert charlie_client.get(f"/o/marlow/flows/{flow.pk}/mapping/").status_code == 404
-    assert isinstance(flow.pk, UUID)
 
 
 def test_money_in_the_preview_is_exact(tenant: Tenant, flow: Flow) -> None:
