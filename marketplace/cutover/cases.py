@@ -25,11 +25,12 @@ from connectors.sdk.records import (
 )
 
 ZERO = Decimal(0)
+ABROAD = Party(id="case-abroad", name="Sample Customer Abroad", email="abroad@example.com")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What the cases are built from. `tax` is one the mapping knows; `method` too; `unknown` are ones it cannot know."""
+    """What the cases are built from. `tax` and `method` are ones the mapping knows; `foreign_currency` is empty when the source sells in one currency only."""
 
     day: dt.date
     currency: str
@@ -62,7 +63,9 @@ class Case:
     is_sent_twice: bool = False
 
 
-def setting_of(*, day: dt.date, currency: str, spec: Mapping[str, Any], closed_period: str = "hold") -> Setting:
+def setting_of(
+    *, day: dt.date, currency: str, foreign_currency: str, spec: Mapping[str, Any], closed_period: str = "hold"
+) -> Setting:
     """Choose what the mapping knows, so that a case fails only for what it is about."""
     fields = spec.get("fields", {})
     methods = fields.get("payment_ledger_accounts", {})
@@ -70,7 +73,7 @@ def setting_of(*, day: dt.date, currency: str, spec: Mapping[str, Any], closed_p
     return Setting(
         day=day,
         currency=currency,
-        foreign_currency="EUR" if currency != "EUR" else "GBP",
+        foreign_currency=foreign_currency,
         method=next((name for name, account in methods.get("pairs", {}).items() if account), "Card"),
         tax=next(filter(None, (_tax(label) for label, code in taxes.get("pairs", {}).items() if code)), None),
         has_rounding=bool(fields.get("rounding_ledger_account", {}).get("value")),
@@ -158,7 +161,6 @@ def order_cases(s: Setting) -> list[Case]:
             "Shipping charged",
             order(s, "ship", plain, line(s, "4.95", kind="shipping", description="Delivery")),
         ),
-        posted("foreign", "A sale in another currency", order(s, "fx", plain, currency=s.foreign_currency)),
         posted("part_paid", "Only part of it is paid", order(s, "part", plain, paid="15.00", status="partly_paid")),
         posted("two_payments", "Paid in two parts", order(s, "two", plain, payments=halves)),
         posted("twice", "The same sale arrives twice: one invoice", order(s, "twice", plain), is_sent_twice=True),
@@ -170,6 +172,9 @@ def order_cases(s: Setting) -> list[Case]:
         refused("ten_off", "Lines that do not make the total are held", off_by_ten, "does_not_add_up"),
         _closed(s, order(s, "closed", plain)),
     ]
+    if s.foreign_currency:
+        abroad = order(s, "fx", plain, currency=s.foreign_currency, customer=ABROAD)
+        cases.append(posted("foreign", "A sale in another currency", abroad))
     if s.has_rounding:
         cases.append(posted("cent_off", "A cent of rounding is booked as rounding", off_by_one))
     else:
@@ -210,7 +215,7 @@ def refund(s: Setting, name: str, *lines: SaleLine, included: bool = False, **kw
         total=total,
         tax_total=tax,
         taxes_included=included,
-        customer=Party(id="case-customer", name="Sample Customer", email="sample@example.com"),
+        customer=kwargs.pop("customer", Party(id="case-customer", name="Sample Customer", email="sample@example.com")),
         lines=lines,
         payments=(SalePayment(id=f"{name}-r", method=method, amount=total, paid_at=s.noon),) if total else (),
         **kwargs,
@@ -240,7 +245,6 @@ def refund_cases(s: Setting) -> list[Case]:
             "A refund whose prices include tax",
             refund(s, "incl", line(s, "40.00", included=True), included=True),
         ),
-        repaid("foreign", "A refund in another currency", refund(s, "fx", plain, currency=s.foreign_currency)),
         repaid(
             "twice", "The same refund arrives twice: one credit note", refund(s, "twice", plain), is_sent_twice=True
         ),
@@ -253,6 +257,9 @@ def refund_cases(s: Setting) -> list[Case]:
             "does_not_add_up",
         ),
     ]
+    if s.foreign_currency:
+        abroad = refund(s, "fx", plain, currency=s.foreign_currency, customer=ABROAD)
+        cases.append(repaid("foreign", "A refund in another currency", abroad))
     if not s.maps_everything:
         stranger = refund(s, "method", plain, method="A method nobody has mapped")
         cases.append(refused("method", "An unknown payment method is held, not guessed", stranger, "unmapped"))

@@ -287,6 +287,17 @@ _LINKED_OUTCOMES = """
         AND NOT EXISTS (SELECT FROM posting_posting posting WHERE posting.flow_id = outcome.flow_id
             AND posting.record_id = outcome.record_id AND posting.state = 'shadow')
 """
+# Whatever followed would be booked in a currency it never had: such a record waits until the entry is right.
+_OTHER_CURRENCY = """
+    UPDATE posting_recordoutcome AS outcome
+    SET state = 'held', stage = 'live', reason_code = 'wrong_currency',
+        reason = 'Staff entered it in another currency than it was paid in.', owner = 'bookkeeper',
+        next_step = 'Correct the entry in the ledger, then accept it here.', updated_at = %(at)s
+    WHERE outcome.flow_id = %(flow)s AND EXISTS (
+        SELECT FROM posting_posting posting JOIN cutover_pair pair ON pair.posting_id = posting.id
+        WHERE posting.flow_id = outcome.flow_id AND posting.record_id = outcome.record_id
+            AND posting.state = 'linked' AND pair.verdict = 'currency')
+"""
 _CATCH_UP = """
     UPDATE posting_recordoutcome AS outcome
     SET state = 'held', stage = 'live', reason_code = 'catch_up',

@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import msgspec
 
+from django.db.models import Count
+
 from connectors.registry import connector, simulator
 from connectors.sdk import records
 from connectors.sdk.client import Access, Client, FixedToken
@@ -32,6 +34,7 @@ from marketplace.mapping.queries import circumstances_of
 from marketplace.mapping.templates import template
 from marketplace.posting.keys import batch_key, mark_of, posting_key
 from marketplace.sync.columns import columns_of
+from marketplace.sync.models import Record
 from tenants.context import tenant
 
 ORGANISATION = "rehearsal"
@@ -64,9 +67,17 @@ def _setting(flow: Flow) -> Setting:
     return setting_of(
         day=now().date(),
         currency=flow.target.base_currency or "GBP",
+        foreign_currency=_foreign_currency(flow),
         spec=flow.mapping.spec if flow.mapping else {},
         closed_period=flow.settings.get("closed_period", "hold"),
     )
+
+
+def _foreign_currency(flow: Flow) -> str:
+    """The other currency this source sells in most, if it does."""
+    sold = Record.objects.filter(connection=flow.source, data_type=template(flow.template).source_type)
+    others = sold.exclude(currency__in=["", flow.target.base_currency]).values("currency").annotate(times=Count("pk"))
+    return next((row["currency"] for row in others.order_by("-times")[:1]), "")
 
 
 def rehearse(*, tenant_id: uuid.UUID, flow_id: uuid.UUID) -> None:
@@ -75,6 +86,7 @@ def rehearse(*, tenant_id: uuid.UUID, flow_id: uuid.UUID) -> None:
         flow = Flow.objects.select_related("source", "target", "mapping").get(pk=flow_id)
         circumstances = circumstances_of(flow, owner)
         cases = cases_for(flow)
+        currencies = sorted({case.currency for case in cases if case.currency})
     if flow.mapping is None:
         raise UnableToRehearse("The flow has no field mapping yet.")
     planner = planner_for(flow.template, flow.mapping)
@@ -84,7 +96,7 @@ def rehearse(*, tenant_id: uuid.UUID, flow_id: uuid.UUID) -> None:
         start_date=dt.date.min,
         ledger=replace(circumstances.ledger, closed_until=None, contacts={}, contact_bodies={}),
     )
-    with _simulated(flow, circumstances) as client:
+    with _simulated(flow, circumstances, currencies) as client:
         stage = Stage(flow, planner, circumstances, client, tenant_id)
         results = [_result(stage, case) for case in cases]
     with tenant(tenant_id):
@@ -93,7 +105,7 @@ def rehearse(*, tenant_id: uuid.UUID, flow_id: uuid.UUID) -> None:
 
 
 @contextmanager
-def _simulated(flow: Flow, circumstances: Circumstances) -> Iterator[Client]:
+def _simulated(flow: Flow, circumstances: Circumstances, currencies: list[str]) -> Iterator[Client]:
     """A client of a simulator that holds the tenant's own chart of accounts and tax rates."""
     found = connector(flow.target.connector)
     stand_in = simulator(flow.target.connector)(speed=WITHOUT_LIMITS)
@@ -105,6 +117,7 @@ def _simulated(flow: Flow, circumstances: Circumstances) -> Iterator[Client]:
                 "base_currency": circumstances.ledger.base_currency,
                 "country": flow.target.country or "GB",
                 "time_zone": str(circumstances.time_zone),
+                "currencies": currencies,
             }
         )
         lists = [*circumstances.ledger.ledger_accounts.values(), *circumstances.ledger.tax_rates.values()]

@@ -126,7 +126,7 @@ HARBOR = Business(
         fee_rate=Decimal("0.029"),
         fee_fixed=Decimal("0.30"),
         other_currency="CAD",
-        other_currency_percent=10,
+        other_currency_country="CA",
         has_lines=False,
         first_number=7001,
     ),

@@ -31,7 +31,7 @@ class Shop:
     fee_rate: Decimal
     fee_fixed: Decimal
     other_currency: str = ""
-    other_currency_percent: int = 0
+    other_currency_country: str = ""  # buyers from there pay in it
     has_lines: bool = True  # a payment provider knows only one amount
     first_number: int = 1001
 
@@ -102,7 +102,7 @@ def _order(maker: Maker, position: int, placed_at: dt.datetime, customer: Custom
     shop, dice = maker.shop, maker.dice
     number = shop.first_number + position
     country = customer.address.country
-    is_foreign = bool(shop.other_currency) and dice.randint(1, 100) <= shop.other_currency_percent
+    is_foreign = bool(shop.other_currency) and country == shop.other_currency_country
     lines = _lines(maker, country) if shop.has_lines else (_single_line(maker),)
     tax = sum((line.tax_amount for line in lines), ZERO)
     total = sum((line.amount for line in lines), ZERO) + (ZERO if shop.taxes_included else tax)

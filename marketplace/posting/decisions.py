@@ -16,7 +16,7 @@ from tenants.models import User
 
 WAITING = (RecordOutcome.State.HELD, RecordOutcome.State.FAILED)
 #: Reasons about an entry that is in the ledger already: it can be accepted as it stands.
-ACCEPTABLE = ("changed_after_posting", "total_differs")
+ACCEPTABLE = ("changed_after_posting", "total_differs", "wrong_currency")
 
 
 class UnableToDecide(Exception):
