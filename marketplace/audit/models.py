@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
+ACTOR_TIEOUT = "Tieout"  # who acted when no person did
+
 
 class AuditEntry(models.Model):
     """Append-only; the database refuses UPDATE and DELETE. `digest` covers the entry and the digest before it."""

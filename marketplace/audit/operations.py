@@ -10,11 +10,9 @@ from typing import Any
 from django.db import connection as database
 from django.db.models import Model
 
-from marketplace.audit.models import AuditEntry
+from marketplace.audit.models import ACTOR_TIEOUT, AuditEntry
 from marketplace.core.clock import now
 from tenants.models import User
-
-ACTOR_TIEOUT = "Tieout"
 
 
 def record_act(
