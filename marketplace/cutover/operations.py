@@ -138,6 +138,7 @@ def _link_pairs(flow: Flow) -> dict[str, int]:
             ("left out as decided", _LEAVE_OUT),
             ("records left out", _LEFT_OUT_OUTCOMES),
             ("records linked", _LINKED_OUTCOMES),
+            ("held for their currency", _OTHER_CURRENCY),
             ("offered as catch-up", _CATCH_UP),
             ("unfinished in the pilot", _UNFINISHED),
             ("records to post now", _REMAINING),

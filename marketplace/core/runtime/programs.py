@@ -18,6 +18,8 @@ class Program:
     environment: dict[str, str] = field(default_factory=dict)
     # Ready when something listens here; None when the process listens nowhere.
     address: tuple[str, int] | None = None
+    # Talks to no other process of ours, so it need not wait for one when stopping.
+    is_independent: bool = False
 
 
 def stack_programs() -> list[Program]:
@@ -39,7 +41,7 @@ def _simulator(slug: str, url: str) -> Program:
         for name, value in settings.CONNECTOR_CREDENTIALS.get(slug, {}).items()
     }
     command = _python("connectors.testing.serve", slug, *arguments, *webhook)
-    return Program(f"simulator-{slug}", command, credentials, ("127.0.0.1", port))
+    return Program(f"simulator-{slug}", command, credentials, ("127.0.0.1", port), is_independent=True)
 
 
 def _web() -> Program:

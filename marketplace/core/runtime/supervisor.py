@@ -82,11 +82,14 @@ class _Child:
         self.restart_at = now + self.delay
         self.delay = min(self.delay * 2, _LONGEST_DELAY)
 
+    def ask_to_stop(self) -> None:
+        if self.process is not None and self.is_running:
+            self.process.terminate()
+
     def stop(self) -> None:
         if self.process is None:
             return
-        if self.is_running:
-            self.process.terminate()
+        self.ask_to_stop()
         try:
             self.process.wait(_STOPS_WITHIN)
         except subprocess.TimeoutExpired:
@@ -173,6 +176,12 @@ class Supervisor:
         return None
 
     def stop(self) -> None:
-        """One after the other, the last started first."""
-        for child in reversed(self._children):
+        """One after the other, the last started first; what depends on nothing else is asked all at once."""
+        ordered = [child for child in self._children if not child.program.is_independent]
+        for child in reversed(ordered):
+            child.stop()
+        independent = [child for child in self._children if child.program.is_independent]
+        for child in independent:
+            child.ask_to_stop()
+        for child in independent:
             child.stop()
