@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from connectors.registry import connector
-from connectors.sdk.client import parse_json
+from connectors.sdk.client import dump_json
 from connectors.sdk.errors import ConnectorError
 from connectors.sdk.records import Record, encode
 from connectors.sdk.streams import Draft, Field
@@ -44,7 +44,7 @@ class Sent:
     """What would be sent for one document: the provider's request, or why only our document can be shown."""
 
     title: str
-    body: Any
+    text: str
     problem: str = ""
 
 
@@ -183,9 +183,13 @@ def _sent(result: Result, tenant_id: uuid.UUID, flow: Flow) -> tuple[Sent, ...]:
         try:
             request = stream.preview(client, [draft])
         except ConnectorError as error:
-            body = parse_json(encode(draft.document))
-            sent.append(Sent(title=stream.label, body=body, problem=error.user_message))
+            sent.append(Sent(title=stream.label, text=_json(encode(draft.document)), problem=error.user_message))
         else:
-            body = msgspec.to_builtins(request.body, builtin_types=(Decimal,))
-            sent.append(Sent(title=f"{request.method} {request.path}", body=body))
+            title = f"{request.method} {request.path}"
+            sent.append(Sent(title=title, text=_json(dump_json(request.body))))
     return tuple(sent)
+
+
+def _json(body: bytes) -> str:
+    """JSON to read, every number digit for digit as it is sent."""
+    return msgspec.json.format(body, indent=2).decode()

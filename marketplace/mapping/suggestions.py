@@ -67,11 +67,11 @@ class Suggester:
             return offered[0].code
         return found
 
-    def clearing(self, offered: Sequence[LedgerAccount], first: tuple[str, ...] = ()) -> str:
+    def clearing(self, offered: Sequence[LedgerAccount]) -> str:
         """The account where this provider's money waits: its own clearing account before a general one."""
         waiting = [account for account in offered if "clearing" in words_of(account.name)]
         own = words_of(self.source.name)
-        return best_account(waiting, (*first, *own, *CATEGORY_WORDS[self.source.category])) or (
+        return best_account(waiting, (*own, *CATEGORY_WORDS[self.source.category])) or (
             waiting[0].code if len(waiting) == 1 else ""
         )
 
@@ -80,7 +80,14 @@ class Suggester:
             return best_tax(self.options.tax_rates, self.options.taxes.get(option, Decimal(0)))
         offered, said = self.options.accounts(field), words_of(option)
         special = [words for word, words in METHOD_WORDS.items() if word in said]
-        return (best_account(offered, special[0]) if special else "") or self.clearing(offered, tuple(said))
+        return (best_account(offered, special[0]) if special else "") or self._clearing_of(offered, said)
+
+    def _clearing_of(self, offered: Sequence[LedgerAccount], said: list[str]) -> str:
+        """Where a payment method's money waits. A shop's foreign methods do not wait with its own payments."""
+        waiting = [account for account in offered if "clearing" in words_of(account.name)]
+        is_own = self.source.category == "payments" or set(said) & set(words_of(self.source.name))
+        others = () if is_own else (*(word for word in said if word != "payments"), "other")
+        return best_account(waiting, others) or self.clearing(offered)
 
 
 def words_of(name: str) -> list[str]:

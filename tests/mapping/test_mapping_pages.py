@@ -16,6 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from connectors.registry import connector
+from connectors.sdk.client import dump_json, parse_json
 from marketplace.audit.models import AuditEntry
 from marketplace.core.models import WorkItem
 from marketplace.installations.clients import client_for
@@ -204,7 +205,10 @@ def test_preview_equals_what_posting_sends(tenant: Tenant, flow: Flow) -> None:
     ]
     assert [posting.data_type for posting in postings] == ["invoice", "customer_payment"]
     assert [sent.title for sent in opened.sent] == [f"{request.method} {request.path}" for request in requests]
-    assert [sent.body for sent in opened.sent] == [request.body for request in requests]
+    assert [parse_json(sent.text) for sent in opened.sent] == [
+        parse_json(dump_json(request.body)) for request in requests
+    ]
+    assert '"LineAmount": 40.00' in opened.sent[0].text
 
 
 def test_ledger_that_cannot_be_asked_shows_the_document(tenant: Tenant, alice: User, bob_client: Client) -> None:
