@@ -25,7 +25,7 @@ from tenants.models import Membership, User
 APPROVERS = (Role.OWNER, Role.ADMIN)
 USUAL_CHOICES = {"closed_period": "hold", "pilot_documents": "drafts"}
 #: What a person has decided, or what is gone, is not looked at again when the flow moves.
-DECIDED = ("excluded_by_person", "accepted_by_person", "catch_up", "deleted")
+DECIDED = ("excluded_by_person", "accepted_by_person", "catch_up", "wrong_currency", "deleted")
 
 
 class UnableToMove(Exception):
