@@ -14,7 +14,7 @@ from connectors.sdk.streams import Field
 from marketplace.core.clock import now
 from marketplace.installations.models import Connection
 from marketplace.mapping.models import SourceOfTruth
-from marketplace.mapping.queries import can_run, reads, writes_all
+from marketplace.mapping.pairs import can_run, reads, writes_all
 from marketplace.mapping.scope import OPERATOR_LABELS, amount_of
 from marketplace.mapping.templates import TEMPLATES, Template
 

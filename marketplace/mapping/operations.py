@@ -16,7 +16,7 @@ from marketplace.installations.models import Connection
 from marketplace.mapping.compiling import compile_spec
 from marketplace.mapping.models import Flow, MappingVersion, SourceOfTruth, Stage
 from marketplace.mapping.options import options_of
-from marketplace.mapping.queries import can_run
+from marketplace.mapping.pairs import can_run
 from marketplace.mapping.signals import mapping_saved, rules_changed
 from marketplace.mapping.suggestions import Suggester, completed
 from marketplace.mapping.templates import template

@@ -12,8 +12,8 @@ from django.db import connection as database
 
 from connectors.sdk.records import Deal, LedgerAccount, Order, Record, Refund, TaxRate, decode
 from marketplace.installations.models import Connection
+from marketplace.mapping.lists import standard_records
 from marketplace.mapping.models import Flow
-from marketplace.mapping.queries import standard_records
 from marketplace.mapping.templates import TargetField, template
 from marketplace.mapping.templates.common import tax_label
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-import msgspec
 from django.db import connection as database
 
 from connectors.registry import connector
-from connectors.sdk.records import Company, Customer, LedgerAccount, Record, TaxRate
+from connectors.sdk.records import Company, Customer, LedgerAccount, TaxRate
 from connectors.sdk.streams import WritableStream
 from marketplace.installations.models import Connection
+from marketplace.mapping.lists import standard_records
 from marketplace.mapping.models import Flow, SourceOfTruth
 from marketplace.mapping.plan import Circumstances, Ledger
-from marketplace.mapping.templates import Template, template
+from marketplace.mapping.templates import template
 from tenants.models import Tenant
-
-Kind = TypeVar("Kind", bound=Record)
 
 
 def circumstances_of(flow: Flow, owner: Tenant) -> Circumstances:
@@ -89,30 +86,6 @@ def connected() -> list[Connection]:
     )
 
 
-def reads(slug: str, data_type: str) -> bool:
-    return any(stream.data_type == data_type for stream in connector(slug).streams)
-
-
-def writes_all(slug: str, data_types: Iterable[str]) -> bool:
-    streams = connector(slug).streams
-    written = {stream.data_type for stream in streams if isinstance(stream, WritableStream)}
-    return set(data_types) <= written
-
-
-def can_run(chosen: Template, source: Connection, target: Connection) -> bool:
-    """Whether a template can run between these two."""
-    is_pair = source.pk != target.pk
-    return is_pair and reads(source.connector, chosen.source_type) and writes_all(target.connector, chosen.needs)
-
-
-def standard_records(connection: Connection, kind: type[Kind]) -> list[Kind]:
-    """All current records of one type of a connection, decoded."""
-    with database.cursor() as cursor:
-        cursor.execute(_BODIES, [connection.pk, kind.data_type])
-        decoder = msgspec.json.Decoder(kind)
-        return [decoder.decode(body) for (body,) in cursor.fetchall()]
-
-
 def _contact_links(flow: Flow) -> dict[str, str]:
     """Which contact each customer of the source is, by what was posted or linked before, in either direction."""
     with database.cursor() as cursor:
@@ -120,10 +93,6 @@ def _contact_links(flow: Flow) -> dict[str, str]:
         return dict(cursor.fetchall())
 
 
-_BODIES = """
-    SELECT body::text FROM sync_record
-    WHERE connection_id = %s AND data_type = %s AND NOT is_deleted ORDER BY external_id
-"""
 _OUTCOMES = "SELECT flow_id, state, count(*) FROM posting_recordoutcome GROUP BY flow_id, state"
 # The postings' own tables are read by name: this slice lies below the one that owns them.
 _LINKS = """

@@ -29,7 +29,8 @@ from marketplace.mapping.operations import (
     save_scope,
 )
 from marketplace.mapping.options import SourceRow, latest_records
-from marketplace.mapping.queries import can_run, connected, flow_rows, reads, writes_all
+from marketplace.mapping.pairs import can_run, reads, writes_all
+from marketplace.mapping.queries import connected, flow_rows
 from marketplace.mapping.scope import is_in_scope
 from marketplace.mapping.templates import TEMPLATES, Template, UnknownTemplate, template
 from tenants.access import TenantRequest, member

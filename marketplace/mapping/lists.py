@@ -1,0 +1,28 @@
+"""A connection's records of one type, as last read."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from django.db import connection as database
+
+from connectors.sdk.records import Record
+from marketplace.installations.models import Connection
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def standard_records(connection: Connection, kind: type[Kind]) -> list[Kind]:
+    """All current records of one type of a connection, decoded."""
+    with database.cursor() as cursor:
+        cursor.execute(_BODIES, [connection.pk, kind.data_type])
+        decoder = msgspec.json.Decoder(kind)
+        return [decoder.decode(body) for (body,) in cursor.fetchall()]
+
+
+# Records belong to a slice above this one and are read by their table's name.
+_BODIES = """
+    SELECT body::text FROM sync_record
+    WHERE connection_id = %s AND data_type = %s AND NOT is_deleted ORDER BY external_id
+"""
