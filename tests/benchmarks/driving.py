@@ -132,16 +132,16 @@ def enter_month(slug: str, organisation: str, orders: int) -> Month:
 
 
 def work_off(kinds: Collection[str] = KINDS) -> None:
-    """Serve the queue until nothing is due or will be shortly. Raises `DidNotFinish` on any problem."""
+    """Serve the queue until nothing of these kinds is due or will be shortly. Raises `DidNotFinish` on any problem."""
     until = time.monotonic() + PATIENCE.total_seconds()
     while time.monotonic() < until:
-        claim = claim_work()
-        if claim is not None:
-            do_work(claim)
-        elif not _is_more_coming(kinds):
+        if not _is_more_coming(kinds):
             return _refuse_problems()
-        else:
+        claim = claim_work()
+        if claim is None:
             time.sleep(0.05)
+        else:
+            do_work(claim)
     raise DidNotFinish("The work did not come to an end.")
 
 
