@@ -6,6 +6,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from marketplace.mapping.models import Stage
+
 
 class SandboxCase(models.Model):
     """One edge case rehearsed with the flow's mapping against the target's simulator."""
@@ -102,3 +104,15 @@ class StageMove(models.Model):
 
     def __str__(self) -> str:
         return f"{self.from_stage} -> {self.to_stage}"
+
+    @property
+    def from_label(self) -> str:
+        return str(Stage(self.from_stage).label)
+
+    @property
+    def to_label(self) -> str:
+        return str(Stage(self.to_stage).label)
+
+    @property
+    def headline(self) -> str:
+        return f"{self.from_label} → {self.to_label}"

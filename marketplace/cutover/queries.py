@@ -1,0 +1,202 @@
+"""Reading what the staircase's pages show."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
+
+from marketplace.core.models import WorkItem
+from marketplace.cutover.gate import IS_AGREED
+from marketplace.cutover.models import Pair, SandboxCase, StageMove, Verdict
+from marketplace.mapping.models import Flow, Stage
+from marketplace.posting.models import Posting, RecordOutcome
+from tenants.context import current_tenant
+
+Moneys = dict[str, Decimal]
+SORTS = {
+    "date": ("occurred_on", "pk"),
+    "money": ("money", "pk"),
+    "verdict": ("verdict", "-money", "pk"),
+    "decision": ("resolution", "-money", "pk"),
+}
+USUAL_SORT = "-money"
+
+
+@dataclass
+class Total:
+    """How many, and how much in each currency."""
+
+    count: int = 0
+    moneys: Moneys = field(default_factory=dict)
+
+    def add(self, count: int, currency: str, money: Decimal | None) -> None:
+        self.count += count
+        self.moneys[currency] = self.moneys.get(currency, Decimal(0)) + (money or 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Something the queue does for a flow: under way, or stopped by a problem and tried again."""
+
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What going live would do, by the comparison as it stands."""
+
+    linked: Total
+    forgotten: Total
+    left_out: Total
+    later: int  # shadow postings dated outside the period: compared at the moment of going live
+
+
+def flow_of(flow_id: uuid.UUID) -> Flow | None:
+    related = Flow.objects.select_related("source", "target", "mapping__created_by")
+    return related.filter(pk=flow_id).first()
+
+
+def outcome_totals(flow: Flow) -> dict[str, Total]:
+    """What became of the flow's records, by state, in the states' own order."""
+    rows = RecordOutcome.objects.filter(flow=flow).values_list("state", "currency")
+    totals: dict[str, Total] = {}
+    for state, currency, count, money in rows.annotate(Count("pk"), Sum("amount")).order_by("currency"):
+        totals.setdefault(state, Total()).add(count, currency, money)
+    return {state: totals[state] for state in RecordOutcome.State.values if state in totals}
+
+
+def waiting_count(flow: Flow) -> int:
+    """Worked out and not in the ledger."""
+    return Posting.objects.filter(flow=flow, state__in=[Posting.State.PLANNED, Posting.State.SHADOW]).count()
+
+
+def in_ledger_count(flow: Flow) -> int:
+    return Posting.objects.filter(flow=flow, state=Posting.State.POSTED, action="create").count()
+
+
+def moves_of(flow: Flow) -> QuerySet[StageMove]:
+    return StageMove.objects.filter(flow=flow).select_related("moved_by", "approved_by")
+
+
+def cases_of(flow: Flow) -> dict[str, SandboxCase]:
+    """The latest result of each edge case, by name."""
+    return {case.name: case for case in SandboxCase.objects.filter(flow=flow).select_related("mapping")}
+
+
+def work_under_way(kind: str, key: str) -> Work | None:
+    """Whether the queue still has this work to do."""
+    item = WorkItem.objects.filter(tenant_id=current_tenant().pk, kind=kind, key=key).only("problem").first()
+    return Work(problem=item.problem) if item else None
+
+
+def pilot_outcomes(flow: Flow) -> QuerySet[RecordOutcome]:
+    """Records in the pilot's scope, newest first."""
+    ours = RecordOutcome.objects.filter(flow=flow, stage=Stage.PILOT).exclude(reason_code="outside_pilot")
+    return ours.select_related("record").order_by("-occurred_on", "-pk")
+
+
+def outside_pilot_count(flow: Flow) -> int:
+    return RecordOutcome.objects.filter(flow=flow, stage=Stage.PILOT, reason_code="outside_pilot").count()
+
+
+def documents_of(flow: Flow, outcomes: Iterable[RecordOutcome]) -> dict[int, list[Posting]]:
+    """The documents written for these records, by record."""
+    found: dict[int, list[Posting]] = {}
+    postings = Posting.objects.filter(flow=flow, record_id__in=[outcome.record_id for outcome in outcomes])
+    for posting in postings.exclude(state=Posting.State.WITHDRAWN).order_by("pk"):
+        found.setdefault(posting.record_id, []).append(posting)
+    return found
+
+
+def pairs_of(flow: Flow, filters: Mapping[str, Any]) -> QuerySet[Pair]:
+    """The flow's pairs that fit what was asked for: verdict, data type, decision, dates and text."""
+    pairs = Pair.objects.filter(flow=flow)
+    exact = {"verdict": "verdict", "data_type": "data_type", "since": "occurred_on__gte", "until": "occurred_on__lte"}
+    pairs = pairs.filter(**{lookup: filters[name] for name, lookup in exact.items() if filters.get(name)})
+    decision = filters.get("decision")
+    if decision == "open":
+        pairs = pairs.filter(resolution=Pair.Resolution.OPEN).exclude(verdict=Verdict.MATCH)
+    elif decision:
+        pairs = pairs.filter(resolution=decision)
+    if filters.get("q"):
+        pairs = pairs.filter(_mentions(filters["q"]))
+    return pairs
+
+
+def _mentions(text: str) -> Q:
+    """Numbers, references and names of either side."""
+    places = ("posting__record__number", "posting__reference", "posting__number", "posting__party")
+    places += ("entry__number", "entry__reference", "entry__party")
+    found = Q()
+    for place in places:
+        found |= Q(**{f"{place}__icontains": text})
+    return found
+
+
+def sorted_pairs(pairs: QuerySet[Pair], asked: str) -> QuerySet[Pair]:
+    """With both sides at hand, in the asked order; the most money first unless asked otherwise."""
+    name = asked.removeprefix("-")
+    columns = SORTS.get(name, SORTS["money"])
+    is_down = asked.startswith("-") if name in SORTS else True
+    order = [
+        F(column.lstrip("-")).desc() if is_down != column.startswith("-") else column.lstrip("-") for column in columns
+    ]
+    return pairs.select_related("posting__record", "entry", "resolved_by").order_by(*order)
+
+
+def verdict_totals(flow: Flow, filters: Mapping[str, Any]) -> dict[str, Total]:
+    """Count and money by verdict, of what the other filters leave, in the verdicts' own order."""
+    pairs = pairs_of(flow, {**filters, "verdict": ""})
+    totals: dict[str, Total] = {}
+    for verdict, currency, count, money in (
+        pairs.values_list("verdict", "currency").annotate(Count("pk"), Sum("money")).order_by("currency")
+    ):
+        totals.setdefault(verdict, Total()).add(count, currency, money)
+    return {verdict: totals[verdict] for verdict in Verdict.values if verdict in totals}
+
+
+def data_types_of(flow: Flow) -> list[str]:
+    return list(Pair.objects.filter(flow=flow).order_by("data_type").values_list("data_type", flat=True).distinct())
+
+
+def open_count(flow: Flow) -> int:
+    return pairs_of(flow, {"decision": "open"}).count()
+
+
+def trend_of(flow: Flow) -> list[tuple[dt.date, Decimal]]:
+    """The share of pairs that agree, day by day, in percent."""
+    days = Pair.objects.filter(flow=flow).values_list("occurred_on")
+    rows = days.annotate(pairs=Count("pk"), agreeing=Count("pk", filter=IS_AGREED)).order_by("occurred_on")
+    return [(day, (Decimal(agreed * 100) / count).quantize(Decimal("0.1"))) for day, count, agreed in rows]
+
+
+def forecast_of(flow: Flow) -> Forecast:
+    """By currency, in one statement over the pairs and one over the postings."""
+    linked, forgotten, left_out = Total(), Total(), Total()
+    forgot = Q(verdict=Verdict.MISSING_IN_THEIRS)
+    rightly = forgot & Q(resolution=Pair.Resolution.THEIRS_RIGHT)
+    sides = (
+        ("linked", Q(posting__isnull=False, entry__isnull=False), "posting__amount"),
+        ("forgotten", forgot & ~Q(resolution=Pair.Resolution.THEIRS_RIGHT), "money"),
+        ("left", rightly, "money"),
+    )
+    sums: dict[str, Any] = {}
+    for name, chosen, money in sides:
+        sums |= {f"{name}_count": Count("pk", filter=chosen), f"{name}_money": Sum(money, filter=chosen)}
+    for row in Pair.objects.filter(flow=flow).values("currency").annotate(**sums).order_by("currency"):
+        for name, total in (("linked", linked), ("forgotten", forgotten), ("left", left_out)):
+            if row[f"{name}_count"]:
+                total.add(row[f"{name}_count"], row["currency"], row[f"{name}_money"])
+    is_paired = Exists(Pair.objects.filter(posting=OuterRef("pk")))
+    later = Posting.objects.filter(flow=flow, state=Posting.State.SHADOW).exclude(is_paired).count()
+    return Forecast(linked=linked, forgotten=forgotten, left_out=left_out, later=later)
+
+
+def pairs_by_id(flow: Flow, ids: Sequence[int]) -> QuerySet[Pair]:
+    return Pair.objects.filter(flow=flow, pk__in=ids)
