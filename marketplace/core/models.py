@@ -138,7 +138,8 @@ class WebhookRoute(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["connector", "environment", "organisation_id", "tenant", "connection_id"], name="route_is_unique"
+                fields=["connector", "environment", "organisation_id", "tenant", "connection_id"],
+                name="route_is_unique",
             )
         ]
 

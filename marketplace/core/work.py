@@ -60,7 +60,7 @@ def handles(kind: str) -> Callable[[WorkFunction], WorkFunction]:
 def request_work(*, tenant_id: uuid.UUID, kind: str, key: str, delay: dt.timedelta | None = None) -> None:
     """Ask for work, now or after `delay`. Asking again brings it forward, never puts it off. Wakes a worker after the commit."""
     with connection.cursor() as cursor:
-        cursor.execute(_REQUEST, [tenant_id, kind, key, delay or dt.timedelta(0)])
+        cursor.execute(_REQUEST, [tenant_id, kind, key, delay.total_seconds() if delay else 0])
     if not delay:
         transaction.on_commit(wake_workers)
 
@@ -105,7 +105,8 @@ def finish_work(claim: Claim, *, again_in: dt.timedelta | None) -> None:
             return
         is_asked_again = row[0] > claim.requests
         if is_asked_again or again_in is not None:
-            cursor.execute(_AGAIN, [dt.timedelta(0) if is_asked_again else again_in, claim.id])
+            pause = 0 if is_asked_again or again_in is None else again_in.total_seconds()
+            cursor.execute(_AGAIN, [pause, claim.id])
         else:
             cursor.execute(_FORGET, [claim.id])
 
@@ -114,7 +115,7 @@ def put_back(claim: Claim, problem: str, *, retry_in: dt.timedelta | None = None
     """Failed this time: due again after a growing pause, with the problem kept for people to see."""
     pause = retry_in or dt.timedelta(seconds=RETRY_SECONDS[min(claim.attempts, len(RETRY_SECONDS) - 1)])
     with connection.cursor() as cursor:
-        cursor.execute(_PUT_BACK, [pause, problem[:2000], claim.id, claim.token])
+        cursor.execute(_PUT_BACK, [pause.total_seconds(), problem[:2000], claim.id, claim.token])
 
 
 def do_work(claim: Claim) -> None:
@@ -154,7 +155,7 @@ def due_count() -> int:
 
 _REQUEST = """
     INSERT INTO public.core_workitem (tenant_id, kind, key, requests, due_at, attempts, problem, requested_at)
-    VALUES (%s, %s, %s, 1, clock_timestamp() + %s, 0, '', clock_timestamp())
+    VALUES (%s, %s, %s, 1, clock_timestamp() + make_interval(secs => %s), 0, '', clock_timestamp())
     ON CONFLICT (tenant_id, kind, key) DO UPDATE
     SET requests = core_workitem.requests + 1, due_at = LEAST(core_workitem.due_at, excluded.due_at)
 """
@@ -181,13 +182,15 @@ _PROLONG = """
 _LOCK = "SELECT requests FROM public.core_workitem WHERE id = %s AND lease_token = %s FOR UPDATE"
 _AGAIN = """
     UPDATE public.core_workitem
-    SET lease_token = NULL, lease_until = NULL, attempts = 0, problem = '', due_at = clock_timestamp() + %s
+    SET lease_token = NULL, lease_until = NULL, attempts = 0, problem = '',
+        due_at = clock_timestamp() + make_interval(secs => %s)
     WHERE id = %s
 """
 _FORGET = "DELETE FROM public.core_workitem WHERE id = %s"
 _PUT_BACK = """
     UPDATE public.core_workitem
-    SET lease_token = NULL, lease_until = NULL, attempts = attempts + 1, due_at = clock_timestamp() + %s, problem = %s
+    SET lease_token = NULL, lease_until = NULL, attempts = attempts + 1,
+        due_at = clock_timestamp() + make_interval(secs => %s), problem = %s
     WHERE id = %s AND lease_token = %s
 """
 _DUE_COUNT = """

@@ -90,7 +90,8 @@ def _tax(label: str) -> Tax | None:
 
 def line(setting: Setting, net: str, *, included: bool = False, **kwargs: Any) -> SaleLine:
     """A line of `net` before tax; with `included`, its amount is what the customer sees."""
-    amount, taxes = Decimal(net), ()
+    amount = Decimal(net)
+    taxes: tuple[Tax, ...] = ()
     if setting.tax is not None:
         tax = (amount * setting.tax.rate).quantize(Decimal("0.01"))
         taxes = (Tax(name=setting.tax.name, rate=setting.tax.rate, amount=tax),)

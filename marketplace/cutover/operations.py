@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Mapping
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection as database
 
@@ -130,7 +131,7 @@ def _consequences(flow: Flow, from_stage: str) -> dict[str, int]:
 def _link_pairs(flow: Flow) -> dict[str, int]:
     """Going live: what staff entered becomes what we posted, so nothing is posted twice; what they forgot is offered; what they
     rightly left out stays out; the rest is planned for writing."""
-    values = {"flow": flow.pk, "at": now()}
+    values: dict[str, Any] = {"flow": flow.pk, "at": now()}
     done = {}
     with database.cursor() as cursor:
         for name, statement in (

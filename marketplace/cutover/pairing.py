@@ -41,7 +41,7 @@ def pair_flow(*, flow: Flow, is_final: bool = False) -> PairingResult:
     """
     if flow.parallel_from is None or flow.parallel_until is None:
         return PairingResult(0, 0)
-    values = {
+    values: dict[str, Any] = {
         "flow": flow.pk,
         "target": flow.target_id,
         "from": flow.parallel_from,

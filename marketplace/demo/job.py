@@ -41,7 +41,7 @@ from marketplace.installations.operations import (
     start_consent,
 )
 from marketplace.mapping.models import Flow, MappingVersion, SourceOfTruth, Stage
-from marketplace.mapping.queries import standard_records
+from marketplace.mapping.lists import standard_records
 from marketplace.mapping.templates import template
 from marketplace.posting.decisions import exclude, post_again
 from marketplace.posting.models import Posting, RecordOutcome

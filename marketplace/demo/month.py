@@ -172,8 +172,8 @@ def _lines(maker: Maker, country: str) -> tuple[SaleLine, ...]:
             )
         )
     if dice.randint(1, 100) <= 60:
-        price = Decimal(dice.choice(("3.95", "4.95", "7.50")))
-        lines.append(_taxed(maker, country, price, kind="shipping", description="Standard delivery"))
+        delivery = Decimal(dice.choice(("3.95", "4.95", "7.50")))
+        lines.append(_taxed(maker, country, delivery, kind="shipping", description="Standard delivery"))
     if dice.randint(1, 100) == 1:
         lines.append(SaleLine(kind="gift_card", description="Gift card", amount=Decimal(25)))
     return tuple(lines)
@@ -228,7 +228,7 @@ def _refund(maker: Maker, order: Order) -> Refund:
 
 def _payouts(maker: Maker, month: Month) -> list[Payout]:
     """Each Monday the payments of the week before arrive, less fees and refunds; only in the shop's own currency."""
-    payouts = []
+    payouts: list[Payout] = []
     monday = maker.first + dt.timedelta(days=(7 - maker.first.weekday()) % 7 or 7)
     start = maker.first
     while monday <= maker.first + dt.timedelta(days=maker.days - 1):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -81,14 +82,16 @@ def plan_flow(*, owner: Tenant, flow: Flow) -> int:
     planning = Planning(owner, flow, planner_for(flow.template, flow.mapping), circumstances_of(flow, owner), now())
     existing = _existing(flow, [source.id for source in sources])
     planned = Planned()
-    ids = iter(new_ids(Posting, len(sources) * 4))
+    ids = _new_ids(len(sources) * 2)
     for source in sources:
         plan_record(planning, source, existing.get(source.id, []), planned, ids)
     _write(planned)
     return len(sources)
 
 
-def plan_record(planning: Planning, source: Source, existing: list[Posting], planned: Planned, ids: Any) -> None:
+def plan_record(
+    planning: Planning, source: Source, existing: list[Posting], planned: Planned, ids: Iterator[int]
+) -> None:
     """Add what becomes of one record to `planned`."""
     record = decode(template(planning.flow.template).source_type, source.body)
     try:
@@ -131,7 +134,7 @@ def _add_postings(
     documents: list[PlannedDocument],
     existing: list[Posting],
     planned: Planned,
-    ids: Any,
+    ids: Iterator[int],
 ) -> None:
     """Compare what should be with what is. Documents in the ledger stay; a difference there is for a person to judge."""
     latest = _latest_by_purpose(existing)
@@ -140,13 +143,13 @@ def _add_postings(
     for document in documents:
         digest = _digest(document.document)
         known = latest.get(document.purpose)
-        if known is not None and known.digest == digest:
-            if known.state in IN_LEDGER or known.state == _state(planning, document):
-                refs[document.purpose] = known.id
-                if document.needs and known.depends_on_id != refs.get(document.needs):
-                    planned.redirected[known.id] = refs[document.needs]
-                has_new |= known.state not in (*IN_LEDGER, Posting.State.SHADOW)
-                continue
+        as_wanted = (*IN_LEDGER, _state(planning, document))
+        if known is not None and known.digest == digest and known.state in as_wanted:
+            refs[document.purpose] = known.id
+            if document.needs and known.depends_on_id != refs.get(document.needs):
+                planned.redirected[known.id] = refs[document.needs]
+            has_new |= known.state not in (*IN_LEDGER, Posting.State.SHADOW)
+            continue
         if known is not None and known.state in IN_LEDGER and document.action == "create":
             raise _changed_after_posting(_what_changed(known, document))
         if known is not None and known.state not in IN_LEDGER:
@@ -273,6 +276,12 @@ def _outcome(planning: Planning, source: Source, state: str, refusal: NotPlanned
         source.currency,
         planning.at,
     )
+
+
+def _new_ids(at_once: int) -> Iterator[int]:
+    """Primary keys as they are needed, reserved by the batch."""
+    while True:
+        yield from new_ids(Posting, at_once)
 
 
 def _sources(flow: Flow) -> list[Source]:
