@@ -366,5 +366,6 @@ class Row:
         if source == "constant" and self.value:
             return f"“{self.value.value()}”" if self.value.value() else "Empty"
         if source == "expression" and self.text:
-            return str(self.text.value())
+            # An expression that is one field reads as that field.
+            return dict(self.form.offered.source_fields).get(self.text.value(), str(self.text.value()))
         return "Nothing"

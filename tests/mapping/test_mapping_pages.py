@@ -324,3 +324,26 @@ def test_money_in_the_preview_is_exact(tenant: Tenant, flow: Flow) -> None:
         ("092 Shop Payments Clearing", Decimal("54.00")),
         ("120 Accounts Receivable", Decimal("-54.00")),
     ]
+
+
+def test_mapping_page_takes_the_same_queries_for_one_record_and_three(
+    tenant: Tenant, alice: User, bob_client: Client
+) -> None:
+    with tenant_context(tenant):
+        flow = orders_flow(alice, [order(1)])
+    bob_client.get(url(flow))
+    for count in (1, 3):
+        with tenant_context(tenant):
+            read(flow.source, [order(number) for number in range(1, count + 1)])
+        with CaptureQueriesContext(database) as queries:
+            response = bob_client.get(url(flow))
+        assert len(response.context["preview"].results) == count
+        assert len(queries) == 22
+
+
+def test_requests_of_another_record_are_shown_when_asked_for(tenant: Tenant, flow: Flow, bob_client: Client) -> None:
+    first = bob_client.get(url(flow)).context["preview"]
+    other = next(result.before.id for result in first.results if result.before.id != first.opened)
+    shown = bob_client.post(url(flow, "preview/"), typed(bob_client, flow) | {"open": str(other)}).context["preview"]
+    assert [result.before.id for result in shown.results if result.sent] == [other]
+    assert bob_client.get(f"{url(flow)}?open=nonsense").context["preview"].opened == first.opened
