@@ -123,6 +123,7 @@ TENANT_APPS = [  # one copy per tenant, in its own schema
     "marketplace.sync",  # records, changes, cursors
     "marketplace.posting",  # postings and their keys
     "marketplace.cutover",  # pairings, gate, proof
+    "marketplace.overview",  # no tables
     "marketplace.api",  # no tables
 ]
 INSTALLED_APPS = SHARED_APPS + TENANT_APPS

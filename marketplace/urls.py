@@ -14,6 +14,7 @@ _SLICES = (
     "sync",
     "posting",
     "cutover",
+    "overview",
     "api",
 )
 

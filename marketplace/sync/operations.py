@@ -18,14 +18,16 @@ from connectors.registry import connector
 from connectors.sdk.client import Client
 from connectors.sdk.errors import ConnectorError, RateLimited, ReconnectRequired, TransientError
 from connectors.sdk.streams import Page, Stream
+from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.work import check_lease, request_work
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.sync.checkpoint import accept_page, digest_of
-from marketplace.sync.models import Record, StreamState, SyncRun
+from marketplace.sync.models import Record, RejectedRow, StreamState, SyncRun
 from marketplace.sync.signals import records_changed
 from tenants.context import tenant
+from tenants.models import User
 
 SLICE_SECONDS = 15.0
 OFFLINE_RETRY = dt.timedelta(minutes=1)
@@ -215,3 +217,15 @@ def mark_deleted(*, connection: Connection, data_type: str, external_ids: Sequen
         record.changes.create(kind="deleted", digest=record.digest, at=now())
     if external_ids:
         records_changed.send(sender=None, connection_id=connection.id, data_types={data_type})
+
+
+def set_aside(*, row: RejectedRow, reason: str, user: User) -> None:
+    """A person decides that an unreadable row does not matter. It waits again if the provider sends it once more."""
+    RejectedRow.objects.filter(pk=row.pk, resolved_at=None).update(resolved_at=now())
+    record_act(
+        user=user,
+        action="rejected_row.set_aside",
+        subject=row,
+        summary=f"Unreadable {row.data_type} {row.external_id} set aside: {reason}",
+        details={"reason": reason, "problem": row.reason},
+    )

@@ -1,0 +1,120 @@
+"""What runs at this moment, in words, with its progress."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db.models import Count, Q
+
+from connectors.registry import connector
+from connectors.sdk.records import DATA_TYPE_NAMES
+from marketplace.core.models import WorkItem
+from marketplace.posting.models import Posting
+from marketplace.sync.models import SyncRun
+from tenants.models import Tenant
+
+ON_THE_WAY = (Posting.State.PLANNED, Posting.State.SENDING, Posting.State.UNCERTAIN)
+#: What each kind of work is called when it keeps failing.
+WORK_WORDS = {
+    "sync": "Reading",
+    "events": "Following what webhooks told",
+    "plan": "Working out what to post",
+    "post": "Writing to the ledger",
+    "pair": "Comparing with staff's entries",
+    "rehearse": "Rehearsing the sandbox cases",
+    "subscribe": "Asking the provider to tell us of changes",
+    "revoke": "Ending an authorisation at the provider",
+    "shared": "Forgetting an authorisation",
+    "summary": "Counting what waits",
+}
+#: Errors of ours that are sentences for people; anything else is named by what failed and kept for support.
+_SENTENCE = re.compile(
+    r"^(?:Unable\w*|ConnectionError|\w+Required|RateLimited|TransientError)\((['\"])(.*?)\1", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A run that is not over."""
+
+    run: SyncRun
+
+    @property
+    def what(self) -> str:
+        return f"{DATA_TYPE_NAMES[self.run.data_type][1]} read"
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Documents under way to one ledger."""
+
+    ledger: str
+    waiting: int
+    sent: int
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Work that fails and is tried again."""
+
+    what: str
+    words: str
+    attempts: int
+    due_at: dt.datetime
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Everything under way for this business."""
+
+    reading: Sequence[Reading]
+    writing: Sequence[Writing]
+    troubles: Sequence[Trouble]
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.reading or self.writing)
+
+
+def activity_of(owner: Tenant) -> Activity:
+    return Activity(_reading(), _writing(), _troubles(owner))
+
+
+def _reading() -> list[Reading]:
+    running = SyncRun.objects.filter(state=SyncRun.State.RUNNING).select_related("connection").order_by("started_at")
+    return [Reading(run) for run in running]
+
+
+def _writing() -> list[Writing]:
+    rows = (
+        Posting.objects.filter(state__in=ON_THE_WAY, flow__is_paused=False)
+        .values("flow__target__connector", "flow__target__organisation_name")
+        .annotate(waiting=Count("id"), sent=Count("id", filter=~Q(state=Posting.State.PLANNED)))
+        .order_by("flow__target__organisation_name")
+    )
+    return [
+        Writing(connector(row["flow__target__connector"]).manifest.name, row["waiting"], row["sent"]) for row in rows
+    ]
+
+
+def _troubles(owner: Tenant) -> list[Trouble]:
+    items = WorkItem.objects.filter(tenant=owner).exclude(problem="").order_by("due_at")
+    return [Trouble(_what(item), problem_words(item.problem), item.attempts, item.due_at) for item in items]
+
+
+def _what(item: WorkItem) -> str:
+    words = WORK_WORDS.get(item.kind, item.kind)
+    data_type = item.key.rpartition(":")[2]
+    return f"{words} {DATA_TYPE_NAMES[data_type][1]}" if item.kind == "sync" and data_type in DATA_TYPE_NAMES else words
+
+
+def problem_words(problem: str) -> str:
+    """The sentence in an error of ours; errors nobody meant for people stay out of pages."""
+    found = _SENTENCE.match(problem)
+    if found is None:
+        return "Something went wrong on our side. It is tried again by itself; nothing is lost."
+    sentence = found[2]
+    return f"{sentence[:1].upper()}{sentence[1:]}{'' if sentence.endswith(('.', '!', '?')) else '.'}"

@@ -1,0 +1,127 @@
+"""From a ledger line back to its source: what a trace shows, read in a fixed number of statements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from django.db.models import QuerySet
+
+from connectors.sdk.records import decode
+from marketplace.cutover.models import Pair
+from marketplace.mapping.journal import Journal, OutOfBalance, journal_of
+from marketplace.mapping.plan import PlannedDocument
+from marketplace.mapping.queries import ledger_of
+from marketplace.posting.keys import mark_of
+from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.sync.models import Change, Record
+from tenants.models import Tenant
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One posting with everything that led to it and came of it."""
+
+    posting: Posting
+    outcome: RecordOutcome | None
+    change: Change | None
+    changed_since: Change | None
+    journal: Journal | None
+    element: Any  # this posting's part of the request
+    pair: Pair | None
+    siblings: Sequence[Posting]
+    versions: Sequence[Posting]
+
+
+def postings() -> QuerySet[Posting]:
+    return Posting.objects.select_related(
+        "flow__source",
+        "flow__target",
+        "mapping__created_by",
+        "record__connection",
+        "batch",
+        "depends_on",
+        "pair__entry",
+        "pair__resolved_by",
+    )
+
+
+def trace_of(posting: Posting, owner: Tenant) -> Trace:
+    changes = list(Change.objects.filter(record=posting.record).select_related("run").order_by("at", "id"))
+    family = list(
+        Posting.objects.filter(flow=posting.flow, record=posting.record).exclude(pk=posting.pk).order_by("id")
+    )
+    before = [change for change in changes if change.at <= posting.created_at]
+    return Trace(
+        posting=posting,
+        outcome=RecordOutcome.objects.filter(flow=posting.flow, record=posting.record).first(),
+        change=before[-1] if before else None,
+        changed_since=next((change for change in changes if change.at > posting.created_at), None),
+        journal=_journal(posting, owner),
+        element=element_of(posting),
+        pair=getattr(posting, "pair", None),
+        siblings=[other for other in family if other.purpose != posting.purpose and other.state != "withdrawn"],
+        versions=[other for other in family if other.purpose == posting.purpose],
+    )
+
+
+def _journal(posting: Posting, owner: Tenant) -> Journal | None:
+    document = decode(posting.data_type, msgspec.json.encode(posting.document))
+    try:
+        return journal_of([PlannedDocument(purpose=posting.purpose, document=document)], ledger_of(posting.flow, owner))
+    except OutOfBalance:
+        return None
+
+
+def element_of(posting: Posting) -> Any:
+    """This posting's element of a request that carried several, found by its mark, else by its place in the batch."""
+    if posting.batch is None:
+        return None
+    elements = _elements(posting.batch.request["body"], posting.batch.size)
+    if elements is None:
+        return posting.batch.request["body"]
+    marked = [element for element in elements if mark_of(posting.key) in json.dumps(element)]
+    if len(marked) == 1:
+        return marked[0]
+    order = list(Posting.objects.filter(batch=posting.batch).order_by("id").values_list("pk", flat=True))
+    return elements[order.index(posting.pk)] if len(order) == len(elements) else posting.batch.request["body"]
+
+
+def _elements(body: Any, size: int) -> list[Any] | None:
+    """The list in a request's body that holds one element a document."""
+    if isinstance(body, list) and len(body) == size:
+        return body
+    if isinstance(body, dict):
+        return next((found for value in body.values() if (found := _elements(value, size)) is not None), None)
+    return None
+
+
+# --- from a record forward ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RecordStory:
+    """A record, how it came to be what it is, and what became of it in each flow."""
+
+    record: Record
+    changes: Sequence[Change]
+    outcomes: Sequence[RecordOutcome]
+    postings: Sequence[Posting]
+    pairs: Sequence[Pair]  # where staff's entry is this record
+
+
+def story_of(record: Record) -> RecordStory:
+    return RecordStory(
+        record,
+        list(Change.objects.filter(record=record).select_related("run").order_by("-at", "-id")[:50]),
+        list(
+            RecordOutcome.objects.filter(record=record)
+            .select_related("flow__target", "mapping", "decided_by")
+            .order_by("flow__created_at")
+        ),
+        list(Posting.objects.filter(record=record).select_related("flow__target").order_by("id")),
+        list(Pair.objects.filter(entry=record).select_related("flow", "posting").order_by("id")),
+    )

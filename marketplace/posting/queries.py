@@ -1,0 +1,143 @@
+"""What waits for a person, found and described."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db.models import Count, Q, QuerySet, Sum
+
+from connectors.registry import connector
+from connectors.sdk.records import DATA_TYPE_NAMES
+from marketplace.core.formatting import day_text, money_text
+from marketplace.mapping.models import Flow
+from marketplace.posting.decisions import ACCEPTABLE, WAITING
+from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.words import reason_words
+from marketplace.sync.models import Record
+
+SORTS = {"money": "amount", "date": "occurred_on", "record": "record__number"}
+IN_LEDGER = (Posting.State.POSTED, Posting.State.LINKED)
+
+
+def issues(
+    *,
+    flow_id: uuid.UUID | None = None,
+    reason: str = "",
+    state: str = "",
+    owner: str = "",
+    text: str = "",
+    first: dt.date | None = None,
+    last: dt.date | None = None,
+    sort: str = "",
+) -> QuerySet[RecordOutcome]:
+    """Held and failed outcomes, dearest first."""
+    found = RecordOutcome.objects.filter(state__in=[state] if state in WAITING else WAITING)
+    equal = {"flow_id": flow_id, "reason_code": reason, "owner": owner}
+    found = found.filter(**{name: value for name, value in equal.items() if value})
+    if first:
+        found = found.filter(occurred_on__gte=first)
+    if last:
+        found = found.filter(occurred_on__lte=last)
+    for word in text.split():
+        found = found.filter(
+            Q(record__number__icontains=word)
+            | Q(record__party__icontains=word)
+            | Q(record__external_id__icontains=word)
+            | Q(reason__icontains=word)
+        )
+    return _with_record(found).order_by(*_order(sort))
+
+
+def _with_record(found: QuerySet[RecordOutcome]) -> QuerySet[RecordOutcome]:
+    return found.select_related("flow__source", "flow__target", "record").defer("record__body", "record__raw")
+
+
+def _order(sort: str) -> Sequence[str]:
+    column = SORTS.get(sort.removeprefix("-"), "amount")
+    sign = "-" if sort.startswith("-") or sort.removeprefix("-") not in SORTS else ""
+    return (f"{sign}{column}", "id")
+
+
+@dataclass(frozen=True)
+class ReasonGroup:
+    """Waiting records of one reason, in one currency."""
+
+    code: str
+    currency: str
+    count: int
+    amount: Decimal
+
+    @property
+    def words(self) -> str:
+        return reason_words(self.code)
+
+
+def reason_groups(found: QuerySet[RecordOutcome]) -> list[ReasonGroup]:
+    """The list by reason, dearest first."""
+    rows = (
+        found.order_by()
+        .values("reason_code", "currency")
+        .annotate(count=Count("id"), total=Sum("amount"))
+        .order_by("-total", "reason_code")
+    )
+    return [ReasonGroup(row["reason_code"], row["currency"], row["count"], row["total"]) for row in rows]
+
+
+def waiting_reasons() -> list[tuple[str, str]]:
+    """For the filter: only reasons something waits for now."""
+    codes = RecordOutcome.objects.filter(state__in=WAITING).values_list("reason_code", flat=True).distinct().order_by()
+    return sorted(((code, reason_words(code).capitalize()) for code in codes if code), key=lambda pair: pair[1])
+
+
+def record_words(outcome: RecordOutcome) -> str:
+    """Such as "Order #1001 of 3 Oct 2026, GBP 40.00"."""
+    record: Record = outcome.record
+    name = DATA_TYPE_NAMES[record.data_type][0].capitalize()
+    money = f", {money_text(outcome.amount, outcome.currency)}" if outcome.currency else ""
+    return f"{name} {record} of {day_text(outcome.occurred_on)}{money}"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a bookkeeper may want to see before deciding about one record."""
+
+    outcome: RecordOutcome
+    postings: Sequence[Posting]
+
+    @property
+    def flow(self) -> Flow:
+        return self.outcome.flow
+
+    @property
+    def ledger(self) -> str:
+        return connector(self.flow.target.connector).manifest.name
+
+    @property
+    def source(self) -> str:
+        return connector(self.flow.source.connector).manifest.name
+
+    @property
+    def in_ledger(self) -> list[Posting]:
+        return [posting for posting in self.postings if posting.state in IN_LEDGER]
+
+    @property
+    def latest(self) -> list[Posting]:
+        return [posting for posting in self.postings if posting.state != Posting.State.WITHDRAWN]
+
+    @property
+    def may_accept(self) -> bool:
+        """There is an entry in the ledger that can be called right."""
+        return self.outcome.reason_code in ACCEPTABLE and bool(self.in_ledger)
+
+    @property
+    def may_exclude(self) -> bool:
+        return not self.in_ledger
+
+
+def evidence_of(outcome: RecordOutcome) -> Evidence:
+    postings = Posting.objects.filter(flow=outcome.flow, record=outcome.record).select_related("batch").order_by("id")
+    return Evidence(outcome, list(postings))

@@ -1,0 +1,152 @@
+"""Clearing what waits: the list, one record with its evidence, and the decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from marketplace.core.exports import csv_response
+from marketplace.posting.decisions import UnableToDecide, accept, exclude, post_again
+from marketplace.posting.forms import DecisionForm, IssueFilter, OneDecisionForm
+from marketplace.posting.models import RecordOutcome
+from marketplace.posting.queries import evidence_of, issues, reason_groups, record_words
+from marketplace.posting.words import MAPPING_REASONS, reason_words
+from tenants.access import TenantRequest, member
+from tenants.choices import Role
+
+ROWS = 50
+DONE: dict[str, str] = {
+    "post_again": "{count} {records} will be worked out again as mapped now.",
+    "exclude": "{count} {records} left out of the books.",
+    "accept": "{count} {entries} accepted as they stand.",
+}
+
+
+@member()
+def issue_list(request: TenantRequest) -> HttpResponse:
+    form = IssueFilter(request.GET)
+    return _list_page(request, form, DecisionForm(initial={"decision": "post_again", "covers": "chosen"}))
+
+
+def _list_page(request: TenantRequest, form: IssueFilter, decision: DecisionForm, status: int = 200) -> HttpResponse:
+    found = _found(form, form.data)
+    context = {
+        "form": form,
+        "decision": decision,
+        "groups": reason_groups(found),
+        "page": Paginator(found, ROWS).get_page(form.data.get("page")),
+        "query": form.data.urlencode() if isinstance(form.data, QueryDict) else "",
+        "chosen": set(request.POST.getlist("outcome")),
+        "may_decide": request.membership.may(Role.BOOKKEEPER),
+    }
+    return TemplateResponse(request, "posting/issues.html", context, status=status)
+
+
+def _found(form: IssueFilter, query: Any) -> QuerySet[RecordOutcome]:
+    return issues(sort=query.get("sort", ""), **form.chosen)
+
+
+@member()
+def issues_export(request: TenantRequest) -> HttpResponse:
+    """What the list shows, all pages of it."""
+    rows = [
+        [outcome.flow.name, str(outcome.record), outcome.occurred_on, outcome.record.party, outcome.currency,
+         outcome.amount, outcome.get_state_display(), reason_words(outcome.reason_code), outcome.reason,
+         outcome.get_owner_display(), outcome.next_step]
+        for outcome in _found(IssueFilter(request.GET), request.GET)
+    ]  # fmt: skip
+    header = [
+        "Flow",
+        "Record",
+        "Date",
+        "Name",
+        "Currency",
+        "Amount",
+        "State",
+        "Reason",
+        "What happened",
+        "Whose move",
+        "Next step",
+    ]
+    return csv_response("needs-attention.csv", header, rows)
+
+
+@require_POST
+@member(Role.BOOKKEEPER)
+def decide(request: TenantRequest) -> HttpResponse:
+    """One decision about one or many records; the filter the list was shown with comes along."""
+    query = QueryDict(request.POST.get("query", ""))
+    form, filters = DecisionForm(request.POST), IssueFilter(query)
+    if form.is_valid() and (ids := _ids(request, form, filters)):
+        try:
+            count = _act(form.cleaned_data["decision"])(ids, form.cleaned_data["reason"], request)
+        except UnableToDecide as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, _done(form.cleaned_data["decision"], count))
+            return redirect(f"{reverse('issues', args=[request.tenant.slug])}?{query.urlencode()}")
+    elif form.is_valid():
+        form.add_error(None, "Choose at least one record.")
+    return _list_page(request, filters, form, status=422)
+
+
+def _ids(request: TenantRequest, form: DecisionForm, filters: IssueFilter) -> list[int]:
+    if form.cleaned_data["covers"] == "all":
+        return list(issues(**filters.chosen).values_list("pk", flat=True))
+    return [int(pk) for pk in request.POST.getlist("outcome") if pk.isdecimal()]
+
+
+def _act(decision: str) -> Callable[[list[int], str, TenantRequest], int]:
+    acts: dict[str, Callable[[list[int], str, TenantRequest], int]] = {
+        "post_again": lambda ids, _, request: post_again(outcome_ids=ids, user=request.user),
+        "exclude": lambda ids, reason, request: exclude(outcome_ids=ids, reason=reason, user=request.user),
+        "accept": lambda ids, reason, request: accept(outcome_ids=ids, reason=reason, user=request.user),
+    }
+    return acts[decision]
+
+
+def _done(decision: str, count: int) -> str:
+    return DONE[decision].format(
+        count=count, records="record" if count == 1 else "records", entries="entry" if count == 1 else "entries"
+    )
+
+
+@member()
+def issue(request: TenantRequest, outcome_id: int) -> HttpResponse:
+    """One record that waits: what happened, whose move it is, what can be done, and the evidence."""
+    outcome = get_object_or_404(
+        RecordOutcome.objects.select_related("flow__source", "flow__target", "record", "mapping", "decided_by"),
+        pk=outcome_id,
+    )
+    evidence = evidence_of(outcome)
+    may_decide = request.membership.may(Role.BOOKKEEPER) and outcome.state in (
+        RecordOutcome.State.HELD,
+        RecordOutcome.State.FAILED,
+    )
+    form = OneDecisionForm(request.POST or None, evidence=evidence)
+    if request.method == "POST" and may_decide and form.is_valid():
+        try:
+            count = _act(form.cleaned_data["decision"])([outcome.pk], form.cleaned_data["reason"], request)
+        except UnableToDecide as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, _done(form.cleaned_data["decision"], count))
+            return redirect("issue", request.tenant.slug, outcome.pk)
+    context = {
+        "outcome": outcome,
+        "title": record_words(outcome),
+        "evidence": evidence,
+        "form": form,
+        "may_decide": may_decide,
+        "mapping_helps": outcome.reason_code in MAPPING_REASONS,
+    }
+    return TemplateResponse(request, "posting/issue.html", context)

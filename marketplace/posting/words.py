@@ -1,0 +1,43 @@
+"""How outcomes and documents are called in lists; each record's own sentence says the details."""
+
+from __future__ import annotations
+
+from connectors.sdk.records import DATA_TYPE_NAMES
+from marketplace.posting.models import Posting
+
+#: reason code -> what is common to all records held for it. Completes "12 records: ...".
+REASONS: dict[str, str] = {
+    "unmapped": "a value has no choice in the field mapping yet",
+    "not_computed": "a mapped value cannot be worked out",
+    "does_not_add_up": "the lines do not add up to the total",
+    "archived_account": "a ledger account is no longer active",
+    "closed_period": "dated in a closed period",
+    "payout_does_not_add_up": "the payout does not add up",
+    "adjustment": "the payout holds money that is neither a sale nor a refund",
+    "split_repayment": "the repayment came from several accounts",
+    "no_lines": "nothing to invoice",
+    "no_name": "the customer has no name",
+    "several_contacts": "several contacts look alike",
+    "conflict": "both sides changed the same field",
+    "changed_after_posting": "changed at the source after posting",
+    "catch_up": "staff never entered it while both ran side by side",
+    "total_differs": "the ledger's total differs from ours",
+    "missing_reference": "the mapping names something the ledger does not have",
+    "amount": "the ledger refused the amounts",
+    "duplicate": "the ledger has an entry with this number",
+    "stale": "the entry was changed in the ledger meanwhile",
+    "other": "refused by the ledger",
+}
+#: Reasons a change of the field mapping can clear.
+MAPPING_REASONS = ("unmapped", "not_computed", "archived_account", "missing_reference", "amount", "duplicate")
+
+
+def reason_words(code: str) -> str:
+    """A reason nobody has named here is shown by its code, in words."""
+    return REASONS.get(code) or code.replace("_", " ") or "held"
+
+
+def document_words(posting: Posting) -> str:
+    """Such as "Invoice 1001"; a document without a number goes by its reference."""
+    name = DATA_TYPE_NAMES[posting.data_type][0]
+    return f"{name.capitalize()} {posting.external_number or posting.number or posting.reference}".strip()
