@@ -12,7 +12,14 @@ from django.urls import NoReverseMatch, reverse
 from marketplace.core.formatting import look_of
 from marketplace.cutover.gate import Condition
 from marketplace.cutover.queries import Total, flow_of
-from marketplace.cutover.words import ledger_name, moneys_text, period_words, source_name, source_words
+from marketplace.cutover.words import (
+    ledger_name,
+    moneys_text,
+    period_words,
+    source_name,
+    source_words,
+    type_totals_text,
+)
 from marketplace.mapping.models import STAGE_MOVES, Flow, Stage
 from tenants.access import TenantRequest
 from tenants.choices import Role
@@ -105,6 +112,10 @@ def _missing(condition: Condition) -> str:
     found = f"Now: {condition.found}. " if condition.found else ""
     wanted = f"Needed: {condition.wanted}. " if condition.wanted else ""
     return f"{found}{wanted}{condition.missing}"
+
+
+def types_text(totals: dict[str, Total]) -> str:
+    return type_totals_text({name: (total.count, total.moneys) for name, total in totals.items()})
 
 
 def total_rows(totals: dict[str, Total]) -> Sequence[dict[str, Any]]:

@@ -17,9 +17,9 @@ from django.views.decorators.http import require_POST
 
 from connectors.sdk.records import DATA_TYPE_NAMES
 from marketplace.core.exports import csv_response
-from marketplace.core.formatting import day_text, number_text, percent_text
+from marketplace.core.formatting import number_text, percent_text
 from marketplace.cutover.forms import PairFilterForm, ResolveForm
-from marketplace.cutover.frames import checklist_of, frame, the_flow, total_rows
+from marketplace.cutover.frames import checklist_of, frame, the_flow, total_rows, types_text
 from marketplace.cutover.gate import conditions, match_rate, target_of
 from marketplace.cutover.models import Pair, Verdict
 from marketplace.cutover.operations import UnableToResolve, compare_again, resolve_pairs
@@ -27,6 +27,7 @@ from marketplace.cutover.queries import (
     USUAL_SORT,
     Total,
     data_types_of,
+    forecast_of,
     open_count,
     pairs_of,
     sorted_pairs,
@@ -35,12 +36,14 @@ from marketplace.cutover.queries import (
     work_under_way,
 )
 from marketplace.cutover.sides import money_rows, side_rows
-from marketplace.cutover.words import difference_words, moneys_text
+from marketplace.cutover.words import difference_words, ledger_name, moneys_text
 from marketplace.mapping.models import Flow, Stage
+from marketplace.mapping.templates import template
 from tenants.access import TenantRequest, member
 from tenants.choices import Role
 
 PAGE = 50
+IN_COLUMNS = ("Amount", "Currency")  # the list has columns for them
 CSV_HEADER = (
     "Verdict", "Data type", "Date", "Currency", "At stake", "Our reference", "Our amount", "Their number",
     "Their reference", "Their date", "Their amount", "Differences", "Decision", "Reason", "Decided by",
@@ -58,29 +61,28 @@ def _parallel_page(request: TenantRequest, flow: Flow, resolve_form: ResolveForm
     filters = form.filters
     pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", USUAL_SORT))
     page = Paginator(pairs, PAGE).get_page(request.GET.get("page"))
-    totals = verdict_totals(flow, filters)
     context = frame(
         request,
         flow,
         form=form,
         page=page,
         pairs=[_row(pair, flow) for pair in page],
-        chips=_chips(request, totals),
+        chips=_chips(request, verdict_totals(flow, filters)),
         resolve_form=resolve_form,
         resolve_url=f"{reverse('resolve_pairs', args=[request.tenant.slug, flow.pk])}?{request.GET.urlencode()}",
         csv_url=f"{reverse('pairs_csv', args=[request.tenant.slug, flow.pk])}?{request.GET.urlencode()}",
         to_decide=open_count(flow),
         work=work_under_way("pair", str(flow.pk)),
-        **_standing(request, flow, totals),
+        **_standing(request, flow),
     )
     return TemplateResponse(request, "cutover/parallel.html", context)
 
 
-def _standing(request: TenantRequest, flow: Flow, totals: dict[str, Total]) -> dict[str, Any]:
+def _standing(request: TenantRequest, flow: Flow) -> dict[str, Any]:
     """How far both sides agree, as figures, as a trend and as the gate."""
     rate = match_rate(flow)
-    forgotten = totals.get(Verdict.MISSING_IN_THEIRS, Total())
-    needed = conditions(flow, timezone.localdate()) if flow.stage == Stage.PARALLEL else []
+    forgotten = forecast_of(flow).forgotten
+    main = forgotten.get(template(flow.template).main_type, Total())
     return {
         "by_count": percent_text(rate.by_count) if rate.pairs else "–",
         "by_money": percent_text(rate.by_money) if rate.pairs else "–",
@@ -88,13 +90,25 @@ def _standing(request: TenantRequest, flow: Flow, totals: dict[str, Total]) -> d
         "money_tone": "good" if rate.pairs and rate.by_money >= target_of(flow, "money_rate") else "warn",
         "agreeing": f"{number_text(rate.agreeing)} of {number_text(rate.pairs)}",
         "money_rows": money_rows(rate),
-        "forgotten": moneys_text(forgotten.moneys),
-        "forgotten_count": forgotten.count,
-        "trend": [(day_text(day), share) for day, share in trend_of(flow)],
+        "forgotten": moneys_text(main.moneys).capitalize() if not main.count else moneys_text(main.moneys),
+        "forgotten_note": types_text(forgotten) or "Every document was entered",
+        "trend": [(f"{day.day} {day:%b}", share) for day, share in trend_of(flow)],
         "trend_target": float(target_of(flow, "count_rate") * 100),
-        "checklist": checklist_of(needed, request, flow),
-        "missing": sum(not condition.is_met for condition in needed),
-        "has_rate": bool(rate.pairs),
+        **_gate(request, flow),
+    }
+
+
+def _gate(request: TenantRequest, flow: Flow) -> dict[str, Any]:
+    """What is missing before going live first; nothing on any other step."""
+    needed = conditions(flow, timezone.localdate()) if flow.stage == Stage.PARALLEL else []
+    items = checklist_of(needed, request, flow)
+    missing = [item for item in items if not item["is_met"]]
+    return {
+        "checklist": items,
+        "checklist_missing": missing,
+        "checklist_met": [item for item in items if item["is_met"]],
+        "missing": len(missing),
+        "gate_note": f"{len(missing)} of {len(items)} still missing" if missing else "All conditions are met",
     }
 
 
@@ -118,14 +132,15 @@ def _row(pair: Pair, flow: Flow) -> dict[str, Any]:
         "title": source or (entry.number or entry.reference or entry.external_id if entry else ""),
         "entry_name": (entry.number or entry.reference or entry.external_id) if entry else "",
         "kind": DATA_TYPE_NAMES[pair.data_type][0],
+        "kind_title": DATA_TYPE_NAMES[pair.data_type][0].capitalize(),
         "party": (posting.party if posting else "") or (entry.party if entry else ""),
         "ours": posting.amount if posting else None,
         "ours_currency": posting.currency if posting else "",
         "theirs": entry.amount if entry else None,
         "theirs_currency": entry.currency if entry else "",
-        "words": difference_words(pair.differences, pair.currency, "the ledger")
-        if pair.verdict != Verdict.MATCH
-        else "",
+        "words": difference_words(
+            [one for one in pair.differences if one["field"] not in IN_COLUMNS], pair.currency, ledger_name(flow)
+        ),
         "needs_decision": pair.verdict != Verdict.MATCH,
     }
 
@@ -197,10 +212,10 @@ def pairs_csv(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
     flow = the_flow(flow_id)
     filters = PairFilterForm(request.GET, data_types=data_types_of(flow)).filters
     pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", USUAL_SORT))
-    return csv_response("comparison.csv", CSV_HEADER, _csv_rows(pairs.iterator(chunk_size=2000)))
+    return csv_response("comparison.csv", CSV_HEADER, _csv_rows(pairs.iterator(chunk_size=2000), ledger_name(flow)))
 
 
-def _csv_rows(pairs: Iterator[Pair]) -> Iterator[tuple[Any, ...]]:
+def _csv_rows(pairs: Iterator[Pair], ledger: str) -> Iterator[tuple[Any, ...]]:
     for pair in pairs:
         posting, entry = pair.posting, pair.entry
         yield (
@@ -215,7 +230,7 @@ def _csv_rows(pairs: Iterator[Pair]) -> Iterator[tuple[Any, ...]]:
             entry.reference if entry else "",
             entry.occurred_on if entry else "",
             entry.amount if entry else None,
-            difference_words(pair.differences, pair.currency, "the ledger"),
+            difference_words(pair.differences, pair.currency, ledger),
             pair.get_resolution_display(),
             pair.resolution_reason,
             pair.resolved_by or "",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Sum, Value, When
 
 from marketplace.core.models import WorkItem
 from marketplace.cutover.gate import IS_AGREED
@@ -40,6 +40,9 @@ class Total:
         self.moneys[currency] = self.moneys.get(currency, Decimal(0)) + (money or 0)
 
 
+TypeTotals = dict[str, Total]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """Something the queue does for a flow: under way, or stopped by a problem and tried again."""
@@ -49,11 +52,11 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What going live would do, by the comparison as it stands."""
+    """What going live would do, by the comparison as it stands; each by data type, since an order is an invoice and a payment."""
 
-    linked: Total
-    forgotten: Total
-    left_out: Total
+    linked: TypeTotals
+    forgotten: TypeTotals
+    left_out: TypeTotals
     later: int  # shadow postings dated outside the period: compared at the moment of going live
 
 
@@ -177,26 +180,18 @@ def trend_of(flow: Flow) -> list[tuple[dt.date, Decimal]]:
 
 
 def forecast_of(flow: Flow) -> Forecast:
-    """By currency, in one statement over the pairs and one over the postings."""
-    linked, forgotten, left_out = Total(), Total(), Total()
-    forgot = Q(verdict=Verdict.MISSING_IN_THEIRS)
-    rightly = forgot & Q(resolution=Pair.Resolution.THEIRS_RIGHT)
-    sides = (
-        ("linked", Q(posting__isnull=False, entry__isnull=False), "posting__amount"),
-        ("forgotten", forgot & ~Q(resolution=Pair.Resolution.THEIRS_RIGHT), "money"),
-        ("left", rightly, "money"),
-    )
-    sums: dict[str, Any] = {}
-    for name, chosen, money in sides:
-        sums |= {f"{name}_count": Count("pk", filter=chosen), f"{name}_money": Sum(money, filter=chosen)}
-    for row in Pair.objects.filter(flow=flow).values("currency").annotate(**sums).order_by("currency"):
-        for name, total in (("linked", linked), ("forgotten", forgotten), ("left", left_out)):
-            if row[f"{name}_count"]:
-                total.add(row[f"{name}_count"], row["currency"], row[f"{name}_money"])
+    """One statement over the pairs, one over the postings."""
+    linked: TypeTotals = {}
+    forgotten: TypeTotals = {}
+    left_out: TypeTotals = {}
+    both = Q(posting__isnull=False, entry__isnull=False)
+    missing = Pair.objects.filter(flow=flow).filter(both | Q(verdict=Verdict.MISSING_IN_THEIRS))
+    is_left_out = Q(verdict=Verdict.MISSING_IN_THEIRS, resolution=Pair.Resolution.THEIRS_RIGHT)
+    kind = Case(When(both, then=Value("linked")), When(is_left_out, then=Value("left")), default=Value("forgotten"))
+    rows = missing.annotate(kind=kind).values_list("kind", "data_type", "currency").order_by("data_type", "currency")
+    for name, data_type, currency, count, money in rows.annotate(Count("pk"), Sum("posting__amount")):
+        totals = {"linked": linked, "left": left_out, "forgotten": forgotten}[name]
+        totals.setdefault(data_type, Total()).add(count, currency, money)
     is_paired = Exists(Pair.objects.filter(posting=OuterRef("pk")))
     later = Posting.objects.filter(flow=flow, state=Posting.State.SHADOW).exclude(is_paired).count()
     return Forecast(linked=linked, forgotten=forgotten, left_out=left_out, later=later)
-
-
-def pairs_by_id(flow: Flow, ids: Sequence[int]) -> QuerySet[Pair]:
-    return Pair.objects.filter(flow=flow, pk__in=ids)

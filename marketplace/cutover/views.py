@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from marketplace.cutover.forms import ApprovalForm, ChoicesForm, MoveForm, ParallelForm, TargetsForm, usual_period
-from marketplace.cutover.frames import checklist_of, frame, next_stage, previous_stage, the_flow, total_rows
+from marketplace.cutover.frames import checklist_of, frame, next_stage, previous_stage, the_flow, total_rows, types_text
 from marketplace.cutover.gate import conditions
 from marketplace.cutover.operations import (
     UnableToMove,
@@ -43,7 +43,6 @@ from marketplace.cutover.words import (
     back_effect,
     choice_words,
     forward_effect,
-    moneys_text,
     result_rows,
     result_words,
     step_of,
@@ -157,10 +156,10 @@ def go_live(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
         request,
         flow,
         form=form,
-        forecast=forecast,
-        linked_money=moneys_text(forecast.linked.moneys),
-        forgotten_money=moneys_text(forecast.forgotten.moneys),
-        left_out_money=moneys_text(forecast.left_out.moneys),
+        linked=types_text(forecast.linked),
+        forgotten=types_text(forecast.forgotten),
+        left_out=types_text(forecast.left_out),
+        later=forecast.later,
         undecided=open_count(flow),
         step=step_of(flow, Stage.LIVE),
         checklist=checklist_of(needed, request, flow),

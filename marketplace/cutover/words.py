@@ -234,6 +234,16 @@ def moneys_text(moneys: Mapping[str, Decimal]) -> str:
     )
 
 
+def type_totals_text(totals: Mapping[str, tuple[int, Mapping[str, Decimal]]]) -> str:
+    """Counts and sums by data type as one phrase: 3 invoices of GBP 36.00 and 3 customer payments of GBP 36.00."""
+    parts = []
+    for data_type, (count, moneys) in sorted(totals.items(), key=lambda item: list(DATA_TYPE_NAMES).index(item[0])):
+        singular, plural = DATA_TYPE_NAMES[data_type]
+        amount = f" of {moneys_text(moneys)}" if any(moneys.values()) else ""
+        parts.append(f"{number_text(count)} {singular if count == 1 else plural}{amount}")
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
+
+
 def period_words(flow: Flow) -> str:
     if flow.parallel_from is None or flow.parallel_until is None:
         return "no period yet"
