@@ -14,8 +14,8 @@ README_SECTIONS = ("What it reads", "What it writes", "Limits", "How to remove")
 
 
 def data_type_name(data_type: str) -> str:
-    """The plural people read."""
-    return DATA_TYPE_NAMES[data_type][1]
+    """The plural people read; of companies there is only the connected one."""
+    return "company details" if data_type == "company" else DATA_TYPE_NAMES[data_type][1]
 
 
 def in_words(names: list[str]) -> str:

@@ -12,11 +12,12 @@ from markdown_it.token import Token
 
 from connectors.registry import connector
 
-TABLE_OPEN = '<div class="scroller" role="region" aria-label="Table" tabindex="0"><table>'
+TABLE_OPEN = '<div class="scroller" role="region" aria-label="Table {}" tabindex="0"><table>'
 
 
 def _open_table(renderer: Any, tokens: Sequence[Token], position: int, options: Any, env: Any) -> str:
-    return TABLE_OPEN
+    number = sum(token.type == "table_open" for token in tokens[: position + 1])
+    return TABLE_OPEN.format(number)
 
 
 def _close_table(renderer: Any, tokens: Sequence[Token], position: int, options: Any, env: Any) -> str:

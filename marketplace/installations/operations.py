@@ -307,8 +307,8 @@ def uninstall(*, connection: Connection, user: User) -> dict[str, str]:
     report = {
         "Authorisation": "Kept at the provider: another connection to the same organisation is in use."
         if is_shared
-        else f"Being ended at {name}.",
-        "Flows": f"{paused} paused.",
+        else f"Ends at {name}.",
+        "Flows": f"{paused} paused." if paused else "There was none to pause.",
         "Ledger": "Everything posted stays in the ledger.",
         "Here": "Records, postings and the audit trail are kept; tokens are destroyed.",
     }

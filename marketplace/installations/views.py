@@ -189,7 +189,12 @@ def choose(request: TenantRequest, state_id: uuid.UUID) -> HttpResponse:
     except UnableToConnect as error:
         return TemplateResponse(request, "installations/choice_closed.html", {"error": error}, status=400)
     found = connector(state.connector)
-    form = OrganisationForm(request.POST or None, choices=organisation_choices(state.organisations or []))
+    known = connection_with(state.connection_id) if state.connection_id else None
+    form = OrganisationForm(
+        request.POST or None,
+        choices=organisation_choices(state.organisations or []),
+        initial={"organisation": known.organisation_id} if known else None,
+    )
     if form.is_valid():
         chosen_id = form.cleaned_data["organisation"]
         try:
@@ -198,7 +203,6 @@ def choose(request: TenantRequest, state_id: uuid.UUID) -> HttpResponse:
             form.add_error("organisation", str(error))
         else:
             return redirect("connected", request.tenant.slug, chosen.pk)
-    known = connection_with(state.connection_id) if state.connection_id else None
     context = {**_about(found), "form": form, "known": known}
     return TemplateResponse(request, "installations/choose.html", context)
 
@@ -235,7 +239,6 @@ def uninstall_page(request: TenantRequest, connection_id: uuid.UUID) -> HttpResp
         "stays": [
             "Everything that was posted stays in the ledger.",
             "Records, postings, consents and the audit trail are kept here, so that the books can be explained.",
-            *manifest.removal,
         ],
     }
     return TemplateResponse(request, "installations/uninstall.html", context)

@@ -19,7 +19,7 @@ from tenants.models import Tenant
 
 
 def text_of(response: Any) -> str:
-    return html.unescape(response.content.decode())
+    return html.unescape(str(response.content, "utf-8"))
 
 
 @dataclass
