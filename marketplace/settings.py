@@ -28,6 +28,7 @@ PLACES = Places(Path(env_str("TIEOUT_VAR", str(BASE_DIR / "var"))).resolve())
 SECRETS = Secrets(PLACES.secrets, may_generate=not IS_PRODUCTION)
 SECRET_KEY = SECRETS.text("TIEOUT_SECRET_KEY")
 TIEOUT_KEK = SECRETS.key("TIEOUT_KEK")  # wraps every tenant's data key; never stored in the database
+TIEOUT_KEK_OLD = SECRETS.keys("TIEOUT_KEK_OLD")  # still open what they sealed; nothing new is sealed with them
 
 
 def _folders(file_name: str) -> list[str]:
@@ -47,7 +48,9 @@ CONNECTOR_CREDENTIALS: dict[str, dict[str, str]] = {
 }
 # Only these may be connected for real: locally, the credentials that were made up are good for the simulators alone.
 REGISTERED_CONNECTORS = frozenset(
-    slug for slug in CONNECTOR_CREDENTIALS if env_str(f"CONNECTOR_{slug.upper()}_CLIENT_ID")
+    slug
+    for slug in CONNECTOR_CREDENTIALS
+    if all(env_str(f"CONNECTOR_{slug.upper()}_CLIENT_{part}") for part in ("ID", "SECRET"))
 )
 
 # --- addresses -------------------------------------------------------------------------------------------
@@ -158,6 +161,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "tenants.context_processors.tenants_of_user",
+                "marketplace.core.context_processors.businesses",  # the same list, with what waits in each
             ],
         },
     },
@@ -256,6 +260,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "UNAUTHENTICATED_USER": None,
 }
+
+METRICS_TOKEN = SECRETS.text("TIEOUT_METRICS_TOKEN", is_required=False)  # lets a scraper elsewhere read /metrics
 
 # --- logs ----------------------------------------------------------------------------------------------------
 LOGGING = {

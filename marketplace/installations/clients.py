@@ -56,13 +56,14 @@ def environments_of(slug: str) -> list[tuple[str, str]]:
     return [(choice.value, str(choice.label)) for choice in offered]
 
 
-def client_for(tenant_id: uuid.UUID, connection: Connection) -> Client:
-    """A client acting for one connection; used outside transactions. Its HTTP connections stay open in this process."""
+def client_for(tenant_id: uuid.UUID, connection: Connection, *, is_ending: bool = False) -> Client:
+    """A client acting for one connection; used outside transactions. Its HTTP connections stay open in this process.
+    `is_ending`: for the last calls after a person disconnected."""
     from marketplace.installations.vault import ConnectionToken  # noqa: PLC0415 -- the vault refreshes through this module
 
     found = connector(connection.connector)
     access = Access(
-        token=ConnectionToken(tenant_id, connection.pk),
+        token=ConnectionToken(tenant_id, connection.pk, is_ending),
         organisation_id=connection.organisation_id,
         environment=connection.environment,
         simulator=simulator_url(connection.connector, connection.environment),

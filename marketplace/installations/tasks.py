@@ -15,7 +15,7 @@ from marketplace.core.work import handles
 from marketplace.installations.clients import client_for, oauth_for
 from marketplace.installations.models import Connection
 from marketplace.installations.operations import destroy_tokens
-from marketplace.installations.vault import UnableToOpen, open_sealed
+from marketplace.installations.vault import KeyMissing, UnableToOpen, stored_tokens
 from tenants.context import tenant
 
 CHECK_AGAIN = dt.timedelta(hours=12)
@@ -33,7 +33,10 @@ def subscribe(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
     webhooks = connector(connection.connector).webhooks
     if webhooks is None or connection.state != Connection.State.CONNECTED:
         return None
-    webhooks.subscribe(client_for(tenant_id, connection), webhook_url(connection))
+    try:
+        webhooks.subscribe(client_for(tenant_id, connection), webhook_url(connection))
+    except ReconnectRequired:
+        return None  # reconnecting asks again
     return CHECK_AGAIN
 
 
@@ -73,21 +76,20 @@ def _connection(tenant_id: uuid.UUID, key: str) -> Connection:
 
 
 def _tokens(tenant_id: uuid.UUID, connection: Connection) -> TokenSet | None:
-    row, refresh = str(connection.pk), ""
+    """None when there is nothing left to end. Raises `KeyMissing`: then ending it waits until the key is back."""
     try:
-        access = open_sealed(connection.sealed_access, tenant_id=tenant_id, row=row, field="access")
+        return stored_tokens(connection, tenant_id=tenant_id)
+    except KeyMissing:
+        raise
     except UnableToOpen:
         return None
-    if connection.sealed_refresh:
-        refresh = open_sealed(connection.sealed_refresh, tenant_id=tenant_id, row=row, field="refresh")
-    return TokenSet(access_token=access, expires_in=0, refresh_token=refresh)
 
 
 def _unsubscribe(tenant_id: uuid.UUID, connection: Connection) -> None:
     webhooks = connector(connection.connector).webhooks
     try:
         if webhooks is not None:
-            webhooks.unsubscribe(client_for(tenant_id, connection), webhook_url(connection))
+            webhooks.unsubscribe(client_for(tenant_id, connection, is_ending=True), webhook_url(connection))
     except ReconnectRequired:
         return  # the authorisation is gone already, and the subscription with it
 

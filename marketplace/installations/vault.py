@@ -1,15 +1,17 @@
 """The token vault: what is sealed for one tenant, row and field opens nowhere else, and one refresh serves everybody.
 
-AES-256-GCM with a key derived per tenant from the key-encryption key outside the database. The associated data names tenant, row,
-field and key, so a ciphertext copied to another row does not open.
+AES-256-GCM with a key derived per tenant from a key-encryption key outside the database. The associated data names tenant, row,
+field and key, so a ciphertext copied to another row does not open. Every ciphertext names the key that sealed it: after the key
+was replaced, old ones still open and new ones are sealed with the new key.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
-from connectors.sdk.errors import ReconnectRequired
+from connectors.sdk.errors import ConfigurationError, ReconnectRequired
 from connectors.sdk.oauth import TokenSet
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
@@ -25,42 +27,66 @@ from marketplace.installations.clients import oauth_for
 from marketplace.installations.models import Connection
 from tenants.context import tenant
 
+FORMAT = b"\x01"
+KEY_ID_BYTES = 4
 NONCE_BYTES = 12
-KEY_ID = b"1"
 EARLY = dt.timedelta(seconds=60)
+GONE = "This connection has no authorisation. Reconnect to go on."
+LOCKED = "This server has lost the key to this connection. Whoever runs it has to put the key back."
 
 
 class UnableToOpen(Exception):
-    """The ciphertext does not belong here, or the key is not ours."""
+    """The ciphertext does not belong here."""
+
+
+class KeyMissing(UnableToOpen):
+    """None of our keys sealed this: whoever runs this server took a key away that is still needed."""
 
 
 def seal(value: str, *, tenant_id: uuid.UUID, row: str, field: str) -> bytes:
-    """Encrypt for exactly this place."""
-    nonce = os.urandom(NONCE_BYTES)
-    sealed = AESGCM(_tenant_key(tenant_id)).encrypt(nonce, value.encode(), _place(tenant_id, row, field))
-    return KEY_ID + nonce + sealed
+    """Encrypt for exactly this place, with the current key."""
+    key = settings.TIEOUT_KEK
+    key_id, nonce = _id_of(key), os.urandom(NONCE_BYTES)
+    cipher = AESGCM(_tenant_key(key, tenant_id)).encrypt(nonce, value.encode(), _place(tenant_id, row, field, key_id))
+    return FORMAT + key_id + nonce + cipher
 
 
 def open_sealed(sealed: bytes | memoryview | None, *, tenant_id: uuid.UUID, row: str, field: str) -> str:
     """Decrypt what was sealed for exactly this place. Raises `UnableToOpen`."""
     body = bytes(sealed or b"")
-    if body[:1] != KEY_ID or len(body) <= 1 + NONCE_BYTES:
+    if body[:1] != FORMAT or len(body) <= 1 + KEY_ID_BYTES + NONCE_BYTES:
         raise UnableToOpen("There is nothing sealed here.")
-    nonce, cipher = body[1 : 1 + NONCE_BYTES], body[1 + NONCE_BYTES :]
+    key_id, rest = body[1 : 1 + KEY_ID_BYTES], body[1 + KEY_ID_BYTES :]
+    key, place = _tenant_key(_key_with(key_id), tenant_id), _place(tenant_id, row, field, key_id)
     try:
-        return AESGCM(_tenant_key(tenant_id)).decrypt(nonce, cipher, _place(tenant_id, row, field)).decode()
+        return AESGCM(key).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], place).decode()
     except InvalidTag:
         raise UnableToOpen("This was sealed for another place.") from None
 
 
-def _tenant_key(tenant_id: uuid.UUID) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"tieout tenant " + tenant_id.bytes).derive(
-        settings.TIEOUT_KEK
-    )
+def is_current(sealed: bytes | memoryview | None) -> bool:
+    """There is nothing to do here when the key is replaced: nothing is sealed, or the current key sealed it."""
+    return sealed is None or bytes(sealed)[: 1 + KEY_ID_BYTES] == FORMAT + _id_of(settings.TIEOUT_KEK)
 
 
-def _place(tenant_id: uuid.UUID, row: str, field: str) -> bytes:
-    return "|".join((str(tenant_id), row, field, KEY_ID.decode())).encode()
+def _key_with(key_id: bytes) -> bytes:
+    for key in (settings.TIEOUT_KEK, *settings.TIEOUT_KEK_OLD):
+        if _id_of(key) == key_id:
+            return bytes(key)
+    raise KeyMissing("The key that sealed this is not among ours.")
+
+
+def _id_of(key: bytes) -> bytes:
+    """Names a key without telling anything about it."""
+    return hashlib.sha256(b"tieout key id" + key).digest()[:KEY_ID_BYTES]
+
+
+def _tenant_key(key: bytes, tenant_id: uuid.UUID) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"tieout tenant " + tenant_id.bytes).derive(key)
+
+
+def _place(tenant_id: uuid.UUID, row: str, field: str, key_id: bytes) -> bytes:
+    return "|".join((str(tenant_id), row, field, key_id.hex())).encode()
 
 
 def store_tokens(connection: Connection, tokens: TokenSet, *, tenant_id: uuid.UUID) -> None:
@@ -76,73 +102,104 @@ def store_tokens(connection: Connection, tokens: TokenSet, *, tenant_id: uuid.UU
     connection.save()
 
 
+def stored_tokens(connection: Connection, *, tenant_id: uuid.UUID) -> TokenSet:
+    """What is sealed on the row. Raises `UnableToOpen` when there is nothing, or nothing that belongs there."""
+    row = str(connection.pk)
+    access = open_sealed(connection.sealed_access, tenant_id=tenant_id, row=row, field="access")
+    tokens = TokenSet(access_token=access, expires_in=0, scopes=tuple(connection.scopes))
+    if connection.sealed_refresh is None:
+        return tokens
+    refresh = open_sealed(connection.sealed_refresh, tenant_id=tenant_id, row=row, field="refresh")
+    return replace(tokens, refresh_token=refresh)
+
+
+def mark_needs_reconnect(*, connection: Connection, problem: str) -> None:
+    """Only a new consent helps now; `problem` is a sentence for the person who gives it. Says so once, in the tenant's context;
+    what was disconnected here stays disconnected."""
+    known = Connection.objects.select_for_update().get(pk=connection.pk)
+    if known.state != Connection.State.CONNECTED:
+        return
+    known.state, known.problem = Connection.State.NEEDS_RECONNECT, problem
+    known.save(update_fields=["state", "problem"])
+    record_act(
+        user=None,
+        action="connection.needs_reconnect",
+        subject=known,
+        summary=f"{known.organisation_name} needs reconnecting: {problem}",
+    )
+
+
 @dataclass(frozen=True)
 class ConnectionToken:
-    """The access token of one connection, for clients that work outside transactions.
+    """The access token of one connection, for clients that work outside transactions. `is_ending`: for the last calls after a
+    person disconnected.
 
     However many processes ask at expiry, one refreshes: the row is locked, read again, and refreshed only if nobody did meanwhile.
+    What the provider answers is committed before it is used, since the refresh token it replaces may be dead by then.
     """
 
     tenant_id: uuid.UUID
     connection_id: uuid.UUID
+    is_ending: bool = False
 
     def current(self) -> str:
         """A token good for at least a minute. Raises `ReconnectRequired`."""
-        with tenant(self.tenant_id):
-            connection = Connection.objects.get(pk=self.connection_id)
+        connection = self._usable()
         if connection.token_expires_at and connection.token_expires_at - EARLY <= now():
             return self._refreshed(stale_version=connection.token_version)
         return self._access(connection)
 
     def renew(self, rejected: str) -> str:
         """The provider refused `rejected`: somebody may have refreshed already, else do it now."""
-        with tenant(self.tenant_id):
-            connection = Connection.objects.get(pk=self.connection_id)
+        connection = self._usable()
         token = self._access(connection)
         return token if token != rejected else self._refreshed(stale_version=connection.token_version)
 
-    def _access(self, connection: Connection) -> str:
-        return self._open(connection.sealed_access, "access")
+    def _usable(self) -> Connection:
+        with tenant(self.tenant_id):
+            connection = Connection.objects.get(pk=self.connection_id)
+        self._check_state(connection)
+        return connection
 
-    def _open(self, sealed: bytes | memoryview | None, field: str) -> str:
+    def _check_state(self, connection: Connection) -> None:
+        """Nobody asks the provider again about an authorisation that is known to be gone."""
+        is_ended = connection.state == Connection.State.DISCONNECTED
+        if connection.state != Connection.State.CONNECTED and not (self.is_ending and is_ended):
+            raise ReconnectRequired(connection.problem or GONE)
+
+    def _access(self, connection: Connection) -> str:
+        return self._stored(connection).access_token
+
+    def _stored(self, connection: Connection) -> TokenSet:
         try:
-            return open_sealed(sealed, tenant_id=self.tenant_id, row=str(self.connection_id), field=field)
+            return stored_tokens(connection, tenant_id=self.tenant_id)
+        except KeyMissing as error:
+            raise ConfigurationError(LOCKED, detail=str(error)) from error
         except UnableToOpen as error:
-            raise ReconnectRequired("This connection has no authorisation. Reconnect to go on.") from error
+            raise ReconnectRequired(GONE) from error
 
     def _refreshed(self, *, stale_version: int) -> str:
         """Raises `ReconnectRequired` once the provider says the grant is gone; passing trouble changes nothing."""
         refusal: ReconnectRequired | None = None
         with tenant(self.tenant_id):
-            connection = (
-                Connection.objects.select_for_update().select_related("installation").get(pk=self.connection_id)
-            )
+            rows = Connection.objects.select_for_update(of=("self",)).select_related("installation")
+            connection = rows.get(pk=self.connection_id)
+            self._check_state(connection)
             if connection.token_version != stale_version:
                 return self._access(connection)
             try:
                 self._refresh(connection)
             except ReconnectRequired as error:
-                refusal = error
-                _needs_reconnect(connection, error)
+                refusal = error  # raised only once what it means for the row is committed
+                mark_needs_reconnect(connection=connection, problem=error.user_message)
         if refusal is not None:
             raise refusal
         return self._access(connection)
 
     def _refresh(self, connection: Connection) -> None:
         oauth = oauth_for(connection.connector, connection.environment, connection.installation.settings, connection)
-        tokens = oauth.refresh(self._open(connection.sealed_refresh, "refresh"))
-        store_tokens(connection, tokens, tenant_id=self.tenant_id)
-
-
-def _needs_reconnect(connection: Connection, error: ReconnectRequired) -> None:
-    if connection.state != Connection.State.CONNECTED:
-        return  # known already, or disconnected here and only being revoked
-    connection.state = Connection.State.NEEDS_RECONNECT
-    connection.problem = error.user_message
-    connection.save(update_fields=["state", "problem"])
-    record_act(
-        user=None,
-        action="connection.needs_reconnect",
-        subject=connection,
-        summary=f"{connection.organisation_name} needs reconnecting: {error.user_message}",
-    )
+        known = self._stored(connection)
+        fresh = oauth.refresh(known.refresh_token)
+        # A refresh token the provider kept is sealed again too, so that a replaced key can be retired one day.
+        kept = replace(fresh, refresh_token=fresh.refresh_token or known.refresh_token)
+        store_tokens(connection, kept, tenant_id=self.tenant_id)

@@ -17,7 +17,7 @@ from connectors.sdk.errors import ReconnectRequired, TransientError, UnexpectedR
 from connectors.testing.faults import Fault, Kind
 from marketplace.audit.models import AuditEntry
 from marketplace.installations.models import Connection
-from marketplace.installations.vault import ConnectionToken, UnableToOpen, open_sealed, seal
+from marketplace.installations.vault import ConnectionToken, UnableToOpen, mark_needs_reconnect, open_sealed, seal
 from tenants.context import tenant as tenant_context
 from tenants.models import Tenant
 from tests.installations.walking import Walk
@@ -52,7 +52,7 @@ def test_ciphertext_moved_elsewhere_does_not_open(elsewhere: dict[str, Any]) -> 
         open_sealed(seal("secret-token", **HERE), **(HERE | elsewhere))
 
 
-@pytest.mark.parametrize("position", [0, 1, 13, -1])
+@pytest.mark.parametrize("position", [0, 1, 5, 17, -1])
 def test_ciphertext_off_by_a_bit_does_not_open(position: int) -> None:
     sealed = bytearray(seal("secret-token", **HERE))
     sealed[position] ^= 1
@@ -60,7 +60,7 @@ def test_ciphertext_off_by_a_bit_does_not_open(position: int) -> None:
         open_sealed(bytes(sealed), **HERE)
 
 
-@pytest.mark.parametrize("nothing", [None, b"", b"1", memoryview(b"plain text")])
+@pytest.mark.parametrize("nothing", [None, b"", b"\x01", memoryview(b"plain text of some length")])
 def test_what_was_never_sealed_does_not_open(nothing: Any) -> None:
     with pytest.raises(UnableToOpen):
         open_sealed(nothing, **HERE)
@@ -165,3 +165,41 @@ def test_grant_that_is_gone_asks_for_reconnecting(slug: str, walk: Walking, tena
         entry = AuditEntry.objects.get(action="connection.needs_reconnect")
     assert entry.actor == "Tieout"
     assert connection.organisation_name in entry.summary
+
+
+@pytest.mark.parametrize("state", ["needs_reconnect", "disconnected"])
+def test_what_is_not_connected_is_refused_without_asking_anybody(state: str, walk: Walking, tenant: Tenant) -> None:
+    alice = walk("xero")
+    connection = alice.connect()
+    expire(tenant, connection)
+    with tenant_context(tenant):
+        Connection.objects.filter(pk=connection.pk).update(state=state, problem="Xero said no.")
+        entries = AuditEntry.objects.count()
+    before, token = alice.simulator.counts.total(), ConnectionToken(tenant.pk, connection.pk)
+    for ask in (token.current, lambda: token.renew("anything")):
+        with pytest.raises(ReconnectRequired, match="Xero said no"):
+            ask()
+    assert alice.simulator.counts.total() == before
+    with tenant_context(tenant):
+        assert AuditEntry.objects.count() == entries
+
+
+def test_last_calls_after_disconnecting_still_have_a_token(walk: Walking, tenant: Tenant) -> None:
+    connection = walk("xero").connect()
+    with tenant_context(tenant):
+        Connection.objects.filter(pk=connection.pk).update(state="disconnected")
+    expire(tenant, connection)
+    assert ConnectionToken(tenant.pk, connection.pk, is_ending=True).current()
+    with tenant_context(tenant):
+        Connection.objects.filter(pk=connection.pk).update(state="needs_reconnect")
+    with pytest.raises(ReconnectRequired):
+        ConnectionToken(tenant.pk, connection.pk, is_ending=True).current()
+
+
+def test_needs_reconnecting_is_said_once(walk: Walking, tenant: Tenant) -> None:
+    connection = walk("xero").connect()
+    with tenant_context(tenant):
+        for problem in ("Xero ended it.", "Xero ended it twice."):
+            mark_needs_reconnect(connection=connection, problem=problem)
+        assert AuditEntry.objects.filter(action="connection.needs_reconnect").count() == 1
+    assert walk().again(connection).problem == "Xero ended it."

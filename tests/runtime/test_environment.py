@@ -149,3 +149,14 @@ def test_production_refuses_to_start_without_its_secrets() -> None:
     result = run_settings(TIEOUT_ENV="production")
     assert result.returncode == 1
     assert "TIEOUT_SECRET_KEY (or TIEOUT_SECRET_KEY_FILE) must be set." in result.stderr
+
+
+def test_old_keys_are_a_list_and_never_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = Secrets(tmp_path / "secrets.json", may_generate=True)
+    assert vault.keys("LOCAL_OLD_KEYS") == ()
+    first, second = (base64.urlsafe_b64encode(letter * 32).decode().rstrip("=") for letter in (b"a", b"b"))
+    monkeypatch.setenv("LOCAL_OLD_KEYS", f"{first}, {second}")
+    assert vault.keys("LOCAL_OLD_KEYS") == (b"a" * 32, b"b" * 32)
+    monkeypatch.setenv("LOCAL_OLD_KEYS", f"{first},short")
+    with pytest.raises(ImproperlyConfigured, match="LOCAL_OLD_KEYS must be 32 bytes"):
+        vault.keys("LOCAL_OLD_KEYS")

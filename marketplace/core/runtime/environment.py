@@ -104,8 +104,15 @@ class Secrets:
 
     def key(self, name: str) -> bytes:
         """Exactly 32 bytes, written as URL-safe base64."""
+        return self._decoded(name, self.text(name))
+
+    def keys(self, name: str) -> tuple[bytes, ...]:
+        """Any number of keys, separated by commas; none unless they are set, for these are never made up."""
+        return tuple(self._decoded(name, text) for text in env_list(name))
+
+    def _decoded(self, name: str, text: str) -> bytes:
         try:
-            value = base64.urlsafe_b64decode(self.text(name).encode() + b"==")
+            value = base64.urlsafe_b64decode(text.encode() + b"==")
         except ValueError as error:
             raise ImproperlyConfigured(f"{name} must be 32 bytes in URL-safe base64.") from error
         if len(value) != 32:
