@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from marketplace.core.queries import note_heartbeat
 from marketplace.core.work import claim_work, do_work, due_count, wake_workers
 from tenants.tasks import public_task
 
@@ -25,6 +26,7 @@ def serve() -> None:
 
 @public_task(name="core.tick", ignore_result=True)
 def tick() -> None:
-    """A hint, never the only one: when something is due, wake some workers."""
+    """A hint, never the only one: when something is due, wake some workers. That it ran proves that workers consume."""
+    note_heartbeat()
     for _ in range(min(due_count(), WORKERS_WOKEN)):
         wake_workers()

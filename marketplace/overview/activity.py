@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,15 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Delay:
+    """Reads of one system that could not go on; they are tried again by themselves."""
+
+    system: str
+    words: str
+    lists: int
+
+
+@dataclass(frozen=True)
 class Writing:
     """Documents under way to one ledger."""
 
@@ -72,20 +82,25 @@ class Activity:
 
     reading: Sequence[Reading]
     writing: Sequence[Writing]
+    delays: Sequence[Delay]
     troubles: Sequence[Trouble]
 
     @property
     def is_busy(self) -> bool:
-        return bool(self.reading or self.writing)
+        return bool(self.reading or self.writing or self.delays)
 
 
 def activity_of(owner: Tenant) -> Activity:
-    return Activity(_reading(), _writing(), _troubles(owner))
+    running = list(
+        SyncRun.objects.filter(state=SyncRun.State.RUNNING).select_related("connection").order_by("started_at")
+    )
+    reading = [Reading(run) for run in running if not run.problem]
+    return Activity(reading, _writing(), _delays(running), _troubles(owner))
 
 
-def _reading() -> list[Reading]:
-    running = SyncRun.objects.filter(state=SyncRun.State.RUNNING).select_related("connection").order_by("started_at")
-    return [Reading(run) for run in running]
+def _delays(running: Sequence[SyncRun]) -> list[Delay]:
+    counts = Counter((run.connection.organisation_name, run.problem) for run in running if run.problem)
+    return [Delay(system, words, lists) for (system, words), lists in counts.items()]
 
 
 def _writing() -> list[Writing]:

@@ -22,6 +22,7 @@ from marketplace.mapping.templates import template
 from marketplace.posting.decisions import WAITING
 from marketplace.posting.models import RecordOutcome
 from marketplace.posting.planning import PLANNING_STAGES
+from marketplace.posting.proof import sources_of
 from marketplace.posting.words import reason_words
 from marketplace.sync.models import RejectedRow
 
@@ -80,13 +81,8 @@ def _connections(slug: str) -> list[Attention]:
 def _unplanned(flows: Sequence[Flow], slug: str) -> list[Attention]:
     """Records nobody has looked at although their flow should have: paused flows, or work that fails."""
     planning = {flow.pk: flow for flow in flows if flow.stage in PLANNING_STAGES}
-    asked = [
-        list(planning),
-        [flow.source_id for flow in planning.values()],
-        [template(flow.template).source_type for flow in planning.values()],
-    ]
     with database.cursor() as cursor:
-        cursor.execute(_UNPLANNED, asked)
+        cursor.execute(_UNPLANNED, sources_of(list(planning.values())))
         rows = cursor.fetchall()
     return [
         Attention(

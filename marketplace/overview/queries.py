@@ -111,7 +111,7 @@ def payouts_of(month: Month) -> list[PayoutProof]:
         PayoutProof(
             record,
             cast(Payout, decode("payout", msgspec.json.encode(record.body))),
-            list(record.outcomes.all()),  # type: ignore[attr-defined]
+            list(record.outcomes.all()),
         )
         for record in records
     ]

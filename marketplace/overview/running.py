@@ -38,7 +38,7 @@ def readable() -> list[Readable]:
         Readable(
             connection,
             connector(connection.connector).manifest.name,
-            list(connection.streams.all()),  # type: ignore[attr-defined]
+            list(connection.streams.all()),
         )
         for connection in live.order_by("connected_at")
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,8 @@ from marketplace.cutover.models import Pair
 from marketplace.mapping.journal import Journal, OutOfBalance, journal_of
 from marketplace.mapping.plan import PlannedDocument
 from marketplace.mapping.queries import ledger_of
-from marketplace.posting.keys import mark_of
 from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.queries import element_of
 from marketplace.sync.models import Change, Record
 from tenants.models import Tenant
 
@@ -74,29 +73,6 @@ def _journal(posting: Posting, owner: Tenant) -> Journal | None:
         return journal_of([PlannedDocument(purpose=posting.purpose, document=document)], ledger_of(posting.flow, owner))
     except OutOfBalance:
         return None
-
-
-def element_of(posting: Posting) -> Any:
-    """This posting's element of a request that carried several, found by its mark, else by its place in the batch."""
-    if posting.batch is None:
-        return None
-    elements = _elements(posting.batch.request["body"], posting.batch.size)
-    if elements is None:
-        return posting.batch.request["body"]
-    marked = [element for element in elements if mark_of(posting.key) in json.dumps(element)]
-    if len(marked) == 1:
-        return marked[0]
-    order = list(Posting.objects.filter(batch=posting.batch).order_by("id").values_list("pk", flat=True))
-    return elements[order.index(posting.pk)] if len(order) == len(elements) else posting.batch.request["body"]
-
-
-def _elements(body: Any, size: int) -> list[Any] | None:
-    """The list in a request's body that holds one element a document."""
-    if isinstance(body, list) and len(body) == size:
-        return body
-    if isinstance(body, dict):
-        return next((found for value in body.values() if (found := _elements(value, size)) is not None), None)
-    return None
 
 
 # --- from a record forward ------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.core.paginator import Paginator
@@ -54,15 +55,18 @@ def home(request: TenantRequest) -> HttpResponse:
     today = _today(request)
     month = month_named(request.GET.get("month", "")) or latest_month(flows, today)
     months = flow_months(flows, month)
+    others, payouts = _others(flows, months), payouts_of(month)
     context = {
+        **_columns(months, others),
         "month": month,
         "after": month.after if month.after.first <= today else None,
         "truth": truth_of(months, month),
         "days": _linked(day_squares(months, month, today), request.tenant.slug),
         "months": [one for one in months if one.source_count],
-        "others": _others(flows, months),
+        "others": others,
         "attention": attention(flows, request.tenant.slug),
-        "payouts": payouts_of(month),
+        "payouts": payouts,
+        "has_several_payers": len({one.record.connection_id for one in payouts}) > 1,
         "activity": activity_of(request.tenant),
     }
     return TemplateResponse(request, "overview/home.html", context)
@@ -83,6 +87,13 @@ def _others(flows: Sequence[Flow], months: Sequence[FlowMonth]) -> list[tuple[Fl
     rest = [flow for flow in flows if flow.pk not in dated]
     counts = standing_counts(rest)
     return [(flow, counts.get(flow.pk, {})) for flow in rest]
+
+
+def _columns(months: Sequence[FlowMonth], others: Sequence[tuple[Flow, dict[str, int]]]) -> dict[str, Any]:
+    """Columns that would hold nothing but zeros are left out."""
+    counts = [*(one.counts for one in months), *(found for _, found in others)]
+    compared, pending = (any(found.get(state) for found in counts) for state in ("shadow", "pending"))
+    return {"shows_compared": compared, "shows_pending": pending, "columns": 5 + compared + pending}
 
 
 def _start(request: TenantRequest, steps: FirstSteps) -> dict[str, object]:

@@ -11,6 +11,7 @@ from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.work import request_work
 from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.summaries import refresh_summary
 from tenants.context import current_tenant
 from tenants.models import User
 
@@ -91,5 +92,6 @@ def _plan(flow_ids: set[uuid.UUID]) -> None:
 
 
 def _record(user: User, action: str, count: int, what: str) -> None:
+    refresh_summary(current_tenant())
     if count:
         record_act(user=user, action=action, subject=None, summary=f"{count} records {what}", details={"count": count})

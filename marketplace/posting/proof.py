@@ -59,13 +59,8 @@ def proof_of(flow: Flow, first: dt.date, last: dt.date) -> list[DayProof]:
 
 def proofs_of(flows: Sequence[Flow], first: dt.date, last: dt.date) -> dict[uuid.UUID, list[DayProof]]:
     """`proof_of` several flows, in one statement."""
-    asked = [
-        [flow.pk for flow in flows],
-        [flow.source_id for flow in flows],
-        [template(flow.template).source_type for flow in flows],
-    ]
     with database.cursor() as cursor:
-        cursor.execute(_PROOF, [*asked, first, last])
+        cursor.execute(_PROOF, [*sources_of(flows), first, last])
         rows = cursor.fetchall()
     days: dict[uuid.UUID, dict[tuple[dt.date, str], DayProof]] = {flow.pk: {} for flow in flows}
     for flow_id, date, currency, state, count, amount, told in rows:
@@ -74,6 +69,15 @@ def proofs_of(flows: Sequence[Flow], first: dt.date, last: dt.date) -> dict[uuid
         )
         days[flow_id][date, currency] = _with(day, state, count, amount, told)
     return {flow_id: list(found.values()) for flow_id, found in days.items()}
+
+
+def sources_of(flows: Sequence[Flow]) -> tuple[list[uuid.UUID], list[uuid.UUID], list[str]]:
+    """Which records belong to which flow, as three columns for `unnest`."""
+    return (
+        [flow.pk for flow in flows],
+        [flow.source_id for flow in flows],
+        [template(flow.template).source_type for flow in flows],
+    )
 
 
 def _with(day: DayProof, state: str | None, count: int, amount: Decimal, told: Decimal | None) -> DayProof:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from django.db.models import Count, Q, QuerySet, Sum
 
@@ -15,6 +17,7 @@ from connectors.sdk.records import DATA_TYPE_NAMES
 from marketplace.core.formatting import day_text, money_text
 from marketplace.mapping.models import Flow
 from marketplace.posting.decisions import ACCEPTABLE, WAITING
+from marketplace.posting.keys import mark_of
 from marketplace.posting.models import Posting, RecordOutcome
 from marketplace.posting.words import reason_words
 from marketplace.sync.models import Record
@@ -129,6 +132,11 @@ class Evidence:
         return [posting for posting in self.postings if posting.state != Posting.State.WITHDRAWN]
 
     @property
+    def sent(self) -> list[tuple[Posting, Any]]:
+        """Each document with its part of the request."""
+        return [(posting, element_of(posting)) for posting in self.latest]
+
+    @property
     def may_accept(self) -> bool:
         """There is an entry in the ledger that can be called right."""
         return self.outcome.reason_code in ACCEPTABLE and bool(self.in_ledger)
@@ -141,3 +149,26 @@ class Evidence:
 def evidence_of(outcome: RecordOutcome) -> Evidence:
     postings = Posting.objects.filter(flow=outcome.flow, record=outcome.record).select_related("batch").order_by("id")
     return Evidence(outcome, list(postings))
+
+
+def element_of(posting: Posting) -> Any:
+    """This posting's element of a request that carried several, found by its mark, else by its place in the batch."""
+    if posting.batch is None:
+        return None
+    elements = _elements(posting.batch.request["body"], posting.batch.size)
+    if elements is None:
+        return posting.batch.request["body"]
+    marked = [element for element in elements if mark_of(posting.key) in json.dumps(element)]
+    if len(marked) == 1:
+        return marked[0]
+    order = list(Posting.objects.filter(batch=posting.batch).order_by("id").values_list("pk", flat=True))
+    return elements[order.index(posting.pk)] if len(order) == len(elements) else posting.batch.request["body"]
+
+
+def _elements(body: Any, size: int) -> list[Any] | None:
+    """The list in a request's body that holds one element a document."""
+    if isinstance(body, list) and len(body) == size:
+        return body
+    if isinstance(body, dict):
+        return next((found for value in body.values() if (found := _elements(value, size)) is not None), None)
+    return None

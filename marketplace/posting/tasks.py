@@ -6,9 +6,11 @@ import datetime as dt
 import time
 import uuid
 
+from marketplace.core.summaries import SUMMARY_KIND, ask_for_summary
 from marketplace.core.work import handles, request_work
 from marketplace.mapping.models import Flow, Stage
 from marketplace.posting.planning import plan_flow
+from marketplace.posting.summaries import refresh_summary
 from marketplace.posting.writing import write_postings
 from tenants.context import tenant
 
@@ -27,6 +29,7 @@ def plan(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
                 return None
             following = ("pair", str(flow.pk)) if flow.stage == Stage.PARALLEL else ("post", str(flow.target_id))
             request_work(tenant_id=tenant_id, kind=following[0], key=following[1], delay=GATHER)
+            ask_for_summary(tenant_id)
     return dt.timedelta(0)
 
 
@@ -39,4 +42,14 @@ def _locked(key: str) -> Flow:
 @handles("post")
 def post(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
     """Write what is planned for one ledger; `key` is the connection."""
-    return write_postings(tenant_id=tenant_id, connection_id=uuid.UUID(key))
+    again_in = write_postings(tenant_id=tenant_id, connection_id=uuid.UUID(key))
+    ask_for_summary(tenant_id)
+    return again_in
+
+
+@handles(SUMMARY_KIND)
+def summarise(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
+    """Count again what waits in one business."""
+    with tenant(tenant_id) as owner:
+        refresh_summary(owner)
+    return None

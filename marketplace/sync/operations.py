@@ -20,6 +20,7 @@ from connectors.sdk.errors import ConnectorError, RateLimited, ReconnectRequired
 from connectors.sdk.streams import Page, Stream
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
+from marketplace.core.summaries import ask_for_summary
 from marketplace.core.work import check_lease, request_work
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
@@ -163,6 +164,7 @@ def _finish(reading: Reading) -> None:
         state.read_at = run.started_at
         state.backfilled_at = state.backfilled_at or run.finished_at
         state.save(update_fields=["read_at", "backfilled_at"])
+        ask_for_summary(reading.tenant_id)
 
 
 def _stop(reading: Reading, client: Client, error: ConnectorError) -> dt.timedelta:
@@ -174,6 +176,7 @@ def _stop(reading: Reading, client: Client, error: ConnectorError) -> dt.timedel
             run.state, run.finished_at = SyncRun.State.STOPPED, now()
         run.save()
         StreamState.objects.filter(pk=reading.state.pk).update(problem=error.user_message)
+        ask_for_summary(reading.tenant_id)
     if isinstance(error, RateLimited):
         return dt.timedelta(seconds=error.retry_after)
     if isinstance(error, ReconnectRequired):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db.models import Count, F, Q, QuerySet
+from django.db.models.expressions import OrderBy
 
 from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
@@ -76,7 +76,7 @@ def records_of(
     return found.order_by(*_order(sort))
 
 
-def _order(sort: str) -> Sequence[object]:
+def _order(sort: str) -> tuple[OrderBy, str]:
     column = SORTS.get(sort.removeprefix("-"))
     if column is None:
         return (F("occurred_on").desc(nulls_last=True), "-id")

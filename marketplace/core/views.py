@@ -1,0 +1,49 @@
+"""For machines that watch us: /healthz and /metrics."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import asdict
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+
+from marketplace.core.queries import figures, health
+from tenants.access import public_page
+
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+@never_cache
+@public_page
+def healthz(request: HttpRequest) -> HttpResponse:
+    """200 when the database and the broker answer and a worker consumed a message within the last minute; else 503."""
+    found = health()
+    words = {name: "ok" if works else "down" for name, works in asdict(found).items()}
+    return JsonResponse(words, status=200 if found.is_healthy else 503)
+
+
+@never_cache
+@public_page
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus' text format, for a scraper on this machine or one with the token; for anybody else there is no such page."""
+    if not (_is_local(request) or _has_token(request)):
+        raise Http404("No such page.")
+    lines = []
+    for name, value in figures().items():
+        kind = "counter" if name.endswith("_total") else "gauge"
+        lines += [f"# TYPE tieout_{name} {kind}", f"tieout_{name} {value:g}"]
+    return HttpResponse("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _is_local(request: HttpRequest) -> bool:
+    """From this machine itself; what a proxy on this machine forwards is not."""
+    is_forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+    return request.META.get("REMOTE_ADDR") in _LOOPBACK and not is_forwarded
+
+
+def _has_token(request: HttpRequest) -> bool:
+    given = request.headers.get("Authorization", "")
+    wanted = f"Bearer {settings.METRICS_TOKEN}"
+    return bool(settings.METRICS_TOKEN) and hmac.compare_digest(given.encode(), wanted.encode())
