@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from connectors.sdk.records import (
     Address,
     Customer,
@@ -337,10 +339,12 @@ def customer_cases(s: Setting) -> list[Case]:
         phone="020 7946 0000",
         address=Address(line1="1 Sample Street", city="London", postal_code="N1 9GU", country="GB"),
     )
+    # A ledger may allow each name only once: the case is about one customer coming twice, not about two of one name.
+    again = msgspec.structs.replace(person, id="case-twice", name="Sample Regular", email="regular@example.com")
     return [
         Case(name="new", explanation="A new customer becomes a contact", record=person),
         Case(
-            name="twice", explanation="The same customer arrives twice: one contact", record=person, is_sent_twice=True
+            name="twice", explanation="The same customer arrives twice: one contact", record=again, is_sent_twice=True
         ),
         refused(
             "archived",

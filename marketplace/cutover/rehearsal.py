@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 import msgspec
-
 from django.db.models import Count
 
 from connectors.registry import connector, simulator
@@ -138,7 +137,7 @@ def _simulated(flow: Flow, circumstances: Circumstances, currencies: list[str]) 
 
 
 def _result(stage: Stage, case: Case) -> SandboxCase:
-    expected = _expected(case)
+    expected = _expected(stage, case)
     try:
         found = _found(stage, case)
     except ConnectorError as error:
@@ -155,15 +154,36 @@ def _result(stage: Stage, case: Case) -> SandboxCase:
     )
 
 
-def _expected(case: Case) -> dict[str, Any]:
+def _expected(stage: Stage, case: Case) -> dict[str, Any]:
     if case.refusal:
         return {"not posted because": case.refusal}
     expected: dict[str, Any] = {"documents": 1}
     if case.currency:
         expected |= {"currency": case.currency, "total": _money(case.total), "tax": _money(case.tax)}
+    if _source_rates(stage, case):
+        expected["tax rate"] = _percents(_source_rates(stage, case))
     if case.paid is not None:
         expected["paid"] = _money(case.paid)
     return expected
+
+
+def _source_rates(stage: Stage, case: Case) -> set[Decimal]:
+    """The rates the sale was taxed with; none where the ledger works taxes out by itself and its codes carry no rate."""
+    if not any(code.rate for code in stage.circumstances.ledger.tax_rates.values()):
+        return set()
+    lines: tuple[records.SaleLine, ...] = getattr(case.record, "lines", ())
+    return {sum((tax.rate for tax in line.taxes), Decimal(0)) for line in lines if line.taxes}
+
+
+def _ledger_rates(stage: Stage, document: records.Record) -> set[Decimal]:
+    """The rates of the tax codes on the document: the right amount on a wrong code would be reported wrongly."""
+    known = stage.circumstances.ledger.tax_rates
+    codes = {line.tax_rate for line in document.lines} if isinstance(document, records.Document) else set()
+    return {known[code].rate for code in codes if code in known}
+
+
+def _percents(rates: set[Decimal]) -> str:
+    return ", ".join(f"{(rate * 100).normalize():f}%" for rate in sorted(rates)) or "none"
 
 
 def _found(stage: Stage, case: Case) -> dict[str, Any]:
@@ -231,6 +251,10 @@ def _read_back(
             "total": _money(columns.amount or Decimal(0)),
             "tax": _money(columns.tax_amount or Decimal(0)),
         }
+    wanted = _source_rates(stage, case)
+    if wanted and held:
+        rates = _ledger_rates(stage, held[0])
+        found["tax rate"] = _percents(wanted if wanted <= rates else rates)
     if case.paid is not None:
         parts = [record for other in others for record in _fetch(stage, other, written[other.purpose])]
         amounts = [columns_of(record, stage.circumstances.time_zone).amount or Decimal(0) for record in parts]

@@ -56,7 +56,14 @@ REFUSALS = {
     "unpaid": "it is not paid yet",
     "zero": "its amount is zero",
 }
-FIGURES = (("currency", "Currency"), ("total", "Total"), ("tax", "Tax"), ("paid", "Paid"), ("documents", "Documents"))
+FIGURES = (
+    ("currency", "Currency"),
+    ("total", "Total"),
+    ("tax", "Tax"),
+    ("tax rate", "Tax rate"),
+    ("paid", "Paid"),
+    ("documents", "Documents"),
+)
 CHOICES = {
     "closed_period": {
         "hold": "Hold it for a person",
@@ -200,7 +207,8 @@ def result_words(result: Mapping[str, Any], *, is_contact: bool) -> str:
     if "total" in result:
         words += f" of {money_text(Decimal(result['total']), currency)}"
         if Decimal(result["tax"]):
-            words += f" including {money_text(Decimal(result['tax']), currency)} tax"
+            rate = f" at {result['tax rate']}" if "tax rate" in result else ""
+            words += f" including {money_text(Decimal(result['tax']), currency)} tax{rate}"
     if "paid" in result:
         words += f", {money_text(Decimal(result['paid']), currency)} paid"
     return f"{words}."

@@ -23,6 +23,7 @@ from connectors.sdk.records import Record as StandardRecord
 from marketplace.core.clock import now
 from marketplace.installations.models import Connection, Installation
 from marketplace.mapping.models import Flow, MappingVersion, SourceOfTruth, Stage
+from marketplace.mapping.operations import digest_of
 from marketplace.posting.models import Posting, RecordOutcome
 from marketplace.sync.columns import columns_of
 from marketplace.sync.models import Record, StreamState
@@ -84,7 +85,7 @@ def make_flow(
         **kwargs,
     )
     remap(flow, user, XERO_FIELDS if fields is None else fields)
-    data_type = {"orders": "order", "refunds": "refund", "payouts": "payout", "contacts": "customer"}[template]
+    data_type = {"orders": "order", "refunds": "refund", "payouts": "payout", "customers": "customer"}[template]
     SourceOfTruth.objects.get_or_create(
         data_type=data_type, defaults={"owner": source, "decided_by": user, "decided_at": now()}
     )
@@ -96,9 +97,9 @@ def make_flow(
 
 def remap(flow: Flow, user: User, fields: dict[str, Any]) -> None:
     """A new version of the mapping."""
-    number = flow.mapping_versions.count() + 1
+    number, spec = flow.mapping_versions.count() + 1, {"fields": fields}
     flow.mapping = MappingVersion.objects.create(
-        flow=flow, number=number, spec={"fields": fields}, digest=str(number), created_by=user, created_at=now()
+        flow=flow, number=number, spec=spec, digest=digest_of(spec), created_by=user, created_at=now()
     )
     flow.save()
 
