@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from django.db import connection as database
 from django.db import transaction
 
 from connectors.registry import Connector, connector
@@ -290,6 +291,7 @@ def _start(connection: Connection) -> None:
 def uninstall(*, connection: Connection, user: User) -> dict[str, str]:
     """Stop, end the authorisation, say what stays. The provider is told by the work queue, and again until it has heard."""
     owner = current_tenant()
+    _lock_organisation(connection)
     WebhookRoute.objects.filter(tenant=owner, connection_id=connection.pk).delete()
     is_shared = WebhookRoute.objects.filter(
         connector=connection.connector,
@@ -324,6 +326,13 @@ def uninstall(*, connection: Connection, user: User) -> dict[str, str]:
     )
     request_work(tenant_id=owner.pk, kind="shared" if is_shared else "revoke", key=str(connection.pk))
     return report
+
+
+def _lock_organisation(connection: Connection) -> None:
+    """Two tenants who leave one organisation at the same moment: the second sees what the first did, so exactly the last revokes."""
+    organisation = f"{connection.connector}:{connection.environment}:{connection.organisation_id}"
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"organisation:{organisation}"])
 
 
 def destroy_tokens(connection: Connection) -> None:

@@ -24,7 +24,7 @@ from connectors.sdk.oauth import TokenSet
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.installations.clients import oauth_for
-from marketplace.installations.models import Connection
+from marketplace.installations.models import Connection, ConsentEntry
 from tenants.context import tenant
 
 FORMAT = b"\x01"
@@ -113,11 +113,13 @@ def stored_tokens(connection: Connection, *, tenant_id: uuid.UUID) -> TokenSet:
     return replace(tokens, refresh_token=refresh)
 
 
-def mark_needs_reconnect(*, connection: Connection, problem: str) -> None:
-    """Only a new consent helps now; `problem` is a sentence for the person who gives it. Says so once, in the tenant's context;
-    what was disconnected here stays disconnected."""
+def mark_needs_reconnect(*, connection: Connection, problem: str, happened_at: dt.datetime | None = None) -> None:
+    """Only a new consent helps now; `problem` is a sentence for the person who gives it. Says so once, in the tenant's context.
+
+    What was disconnected here stays disconnected, and news from before the latest consent (`happened_at`) changes nothing.
+    """
     known = Connection.objects.select_for_update().get(pk=connection.pk)
-    if known.state != Connection.State.CONNECTED:
+    if known.state != Connection.State.CONNECTED or (happened_at and _was_granted_after(known, happened_at)):
         return
     known.state, known.problem = Connection.State.NEEDS_RECONNECT, problem
     known.save(update_fields=["state", "problem"])
@@ -127,6 +129,11 @@ def mark_needs_reconnect(*, connection: Connection, problem: str) -> None:
         subject=known,
         summary=f"{known.organisation_name} needs reconnecting: {problem}",
     )
+
+
+def _was_granted_after(connection: Connection, moment: dt.datetime) -> bool:
+    granted = ConsentEntry.objects.filter(installation=connection.installation_id, kind=ConsentEntry.Kind.GRANTED)
+    return granted.filter(organisation=connection.organisation_name, at__gt=moment).exists()
 
 
 @dataclass(frozen=True)

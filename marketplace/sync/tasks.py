@@ -13,6 +13,7 @@ from marketplace.core.clock import now
 from marketplace.core.models import EventCopy
 from marketplace.core.work import handles
 from marketplace.installations.models import Connection
+from marketplace.installations.vault import mark_needs_reconnect
 from marketplace.sync.operations import UnableToRead, fetch_records, mark_deleted, read_stream
 from tenants.context import tenant
 
@@ -49,8 +50,7 @@ def _follow(tenant_id: uuid.UUID, connection: Connection, copies: list[EventCopy
     changed: dict[str, dict[str, str]] = defaultdict(dict)
     known = {stream.data_type for stream in connector(connection.connector).streams}
     for copy in copies:
-        if copy.event.kind == "revoked":
-            _revoked(tenant_id, connection)
+        if copy.event.kind == "revoked" and _is_revoked(tenant_id, connection, copy.event.occurred_at):
             return
         if copy.event.data_type in known:
             changed[copy.event.data_type][copy.event.external_id] = copy.event.kind
@@ -58,9 +58,7 @@ def _follow(tenant_id: uuid.UUID, connection: Connection, copies: list[EventCopy
         _fetch(tenant_id, connection, data_type, kinds, zone)
 
 
-def _fetch(
-    tenant_id: uuid.UUID, connection: Connection, data_type: str, kinds: dict[str, str], zone: ZoneInfo
-) -> None:
+def _fetch(tenant_id: uuid.UUID, connection: Connection, data_type: str, kinds: dict[str, str], zone: ZoneInfo) -> None:
     try:
         found = fetch_records(
             tenant_id=tenant_id, connection=connection, data_type=data_type, external_ids=list(kinds), zone=zone
@@ -77,9 +75,13 @@ def _fetch(
             mark_deleted(connection=connection, data_type=data_type, external_ids=gone)
 
 
-def _revoked(tenant_id: uuid.UUID, connection: Connection) -> None:
+def _is_revoked(tenant_id: uuid.UUID, connection: Connection, occurred_at: dt.datetime | None) -> bool:
+    """Whether the connection is over; a message that was repeated until after a reconnect is not about the new consent."""
+    name = connection.organisation_name
     with tenant(tenant_id):
-        Connection.objects.filter(pk=connection.pk).update(
-            state=Connection.State.NEEDS_RECONNECT,
-            problem=f"{connection.organisation_name} ended this connection at the provider's side. Reconnect to go on.",
+        mark_needs_reconnect(
+            connection=connection,
+            problem=f"{name} ended this connection at the provider's side. Reconnect to go on.",
+            happened_at=occurred_at,
         )
+        return not Connection.objects.filter(pk=connection.pk, state=Connection.State.CONNECTED).exists()
