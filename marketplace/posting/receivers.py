@@ -9,7 +9,9 @@ from django.dispatch import receiver
 
 from marketplace.core.work import request_work
 from marketplace.mapping.models import Flow, Stage
+from marketplace.mapping.signals import mapping_saved, rules_changed
 from marketplace.mapping.templates import template
+from marketplace.posting.models import RecordOutcome
 from marketplace.sync.signals import records_changed
 from tenants.context import current_tenant
 
@@ -22,3 +24,26 @@ def plan_flows_of_source(*, connection_id: uuid.UUID, data_types: set[str], **kw
     ):
         if template(flow.template).source_type in data_types:
             request_work(tenant_id=current_tenant().pk, kind="plan", key=str(flow.pk))
+
+
+@receiver(mapping_saved)
+def replay_what_was_held(*, flow_id: uuid.UUID, reason_codes: tuple[str, ...], **kwargs: Any) -> None:
+    """A mapping was corrected: what was held for it is planned again. In parallel everything is, so that the comparison shows
+    what the new mapping would post."""
+    flow = Flow.objects.get(pk=flow_id)
+    held = RecordOutcome.objects.filter(flow=flow, state=RecordOutcome.State.HELD, reason_code__in=reason_codes)
+    held.update(is_replay_asked=True)
+    if flow.stage == Stage.PARALLEL:
+        RecordOutcome.objects.filter(flow=flow, state=RecordOutcome.State.SHADOW).update(is_replay_asked=True)
+    request_work(tenant_id=current_tenant().pk, kind="plan", key=str(flow.pk))
+
+
+@receiver(rules_changed)
+def replay_what_was_excluded(*, flow_ids: set[uuid.UUID], reason_codes: tuple[str, ...], **kwargs: Any) -> None:
+    """A scope or a source of truth was changed: what it had excluded is judged again."""
+    excluded = RecordOutcome.objects.filter(
+        flow_id__in=flow_ids, state=RecordOutcome.State.EXCLUDED, reason_code__in=reason_codes
+    )
+    excluded.update(is_replay_asked=True)
+    for flow_id in flow_ids:
+        request_work(tenant_id=current_tenant().pk, kind="plan", key=str(flow_id))

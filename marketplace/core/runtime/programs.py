@@ -68,4 +68,5 @@ def _worker() -> Program:
 def _beat() -> Program:
     # The schedule repeats every few seconds, so what a former run remembered of it is worth nothing.
     schedule = settings.PLACES.var / "run" / f"beat-{os.getpid()}"
+    schedule.parent.mkdir(parents=True, exist_ok=True)  # servers of somebody else's leave it to us
     return Program("beat", _python("celery", "-A", "marketplace", "beat", "--schedule", str(schedule)))
