@@ -56,6 +56,7 @@ def frame(request: TenantRequest, flow: Flow, **context: Any) -> dict[str, Any]:
         "records": source_words(flow),
         "stage_notes": _notes(flow),
         "stage_urls": {stage: url for stage, url in pages.items() if list(Stage).index(stage) <= reached},
+        "here_url": pages.get(Stage(flow.stage), "") if flow.stage != Stage.SET_UP else "",
         "period": period_words(flow),
         "may_change": request.membership.may(Role.BOOKKEEPER),
         "may_approve": request.membership.may(Role.ADMIN),

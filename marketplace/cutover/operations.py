@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -234,14 +234,14 @@ def _locked(flow: Flow) -> Flow:
     return related.get(pk=flow.pk)
 
 
-def resolve_pairs(*, flow: Flow, pair_ids: Collection[int], resolution: str, reason: str, user: User) -> int:
+def resolve_pairs(*, flow: Flow, pair_ids: Iterable[int], resolution: str, reason: str, user: User) -> int:
     """Decide one or many differences, with a reason that is kept; a decision may be revised. Raises `UnableToResolve`. Returns how
     many were decided: pairs that agree need no decision."""
     if not reason.strip():
         raise UnableToResolve("Say why: the reason is kept with the decision.")
     if resolution not in Pair.Resolution.values or resolution == Pair.Resolution.OPEN:
         raise UnableToResolve("Choose whose figures are right.")
-    chosen = Pair.objects.filter(flow=flow, pk__in=pair_ids).exclude(verdict=Verdict.MATCH)
+    chosen = Pair.objects.filter(flow=flow, pk__in=list(pair_ids)).exclude(verdict=Verdict.MATCH)
     details = {"pairs": sorted(chosen.values_list("pk", flat=True)), "reason": reason}
     count = chosen.update(resolution=resolution, resolution_reason=reason, resolved_by=user, resolved_at=now())
     if not count:

@@ -24,7 +24,6 @@ from marketplace.cutover.gate import conditions, match_rate, target_of
 from marketplace.cutover.models import Pair, Verdict
 from marketplace.cutover.operations import UnableToResolve, compare_again, resolve_pairs
 from marketplace.cutover.queries import (
-    USUAL_SORT,
     Total,
     data_types_of,
     forecast_of,
@@ -59,7 +58,7 @@ def parallel(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
 def _parallel_page(request: TenantRequest, flow: Flow, resolve_form: ResolveForm) -> HttpResponse:
     form = PairFilterForm(request.GET, data_types=data_types_of(flow))
     filters = form.filters
-    pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", USUAL_SORT))
+    pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", ""))
     page = Paginator(pairs, PAGE).get_page(request.GET.get("page"))
     context = frame(
         request,
@@ -211,7 +210,7 @@ def pairs_csv(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
     """The filtered list, whole."""
     flow = the_flow(flow_id)
     filters = PairFilterForm(request.GET, data_types=data_types_of(flow)).filters
-    pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", USUAL_SORT))
+    pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", ""))
     return csv_response("comparison.csv", CSV_HEADER, _csv_rows(pairs.iterator(chunk_size=2000), ledger_name(flow)))
 
 

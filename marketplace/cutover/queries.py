@@ -25,7 +25,6 @@ SORTS = {
     "verdict": ("verdict", "-money", "pk"),
     "decision": ("resolution", "-money", "pk"),
 }
-USUAL_SORT = "-money"
 
 
 @dataclass
@@ -134,19 +133,22 @@ def pairs_of(flow: Flow, filters: Mapping[str, Any]) -> QuerySet[Pair]:
 
 def _mentions(text: str) -> Q:
     """Numbers, references and names of either side."""
-    places = ("posting__record__number", "posting__reference", "posting__number", "posting__party")
-    places += ("entry__number", "entry__reference", "entry__party")
+    ours = [f"posting__{name}" for name in ("record__number", "reference", "number", "party")]
+    theirs = [f"entry__{name}" for name in ("number", "reference", "party")]
     found = Q()
-    for place in places:
+    for place in (*ours, *theirs):
         found |= Q(**{f"{place}__icontains": text})
     return found
 
 
 def sorted_pairs(pairs: QuerySet[Pair], asked: str) -> QuerySet[Pair]:
-    """With both sides at hand, in the asked order; the most money first unless asked otherwise."""
-    name = asked.removeprefix("-")
-    columns = SORTS.get(name, SORTS["money"])
-    is_down = asked.startswith("-") if name in SORTS else True
+    """With both sides at hand, in the asked order; unless asked otherwise what is to decide comes first, the most money on top."""
+    name, is_down = asked.removeprefix("-"), asked.startswith("-")
+    columns = SORTS.get(name, ())
+    if not columns:
+        is_settled = ~Q(resolution=Pair.Resolution.OPEN) | Q(verdict=Verdict.MATCH)
+        first = Case(When(is_settled, then=Value(1)), default=Value(0))
+        return pairs.select_related("posting__record", "entry", "resolved_by").order_by(first, "-money", "pk")
     order = [
         F(column.lstrip("-")).desc() if is_down != column.startswith("-") else column.lstrip("-") for column in columns
     ]

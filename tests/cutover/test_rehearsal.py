@@ -106,7 +106,7 @@ def sensible(template: str, codes: dict[str, str]) -> dict[str, Any]:
 
 def prepared(user: User, ledger: str, template: str) -> tuple[Flow, dict[str, str]]:
     flow = make_flow(user, template=template, ledger=ledger, stage="sandbox", fields={}, name=template)
-    codes = {}
+    codes: dict[str, str] = {}
     for record in lists_of(ledger):
         store(flow.target, record)
         assert isinstance(record, LedgerAccount | TaxRate)

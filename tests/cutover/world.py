@@ -195,8 +195,9 @@ def source_record(flow: Flow, id: str, *, date: dt.date = dt.date(2026, 10, 10),
 def shadow(flow: Flow, document: StandardRecord, *, of: str = "", state: str = Posting.State.SHADOW) -> Posting:
     """What we would post for the order `of`, and the order's outcome."""
     columns = columns_of(document, LONDON)
-    day = columns.occurred_on or FIRST
-    record = source_record(flow, of or document.id, date=day, amount=str(columns.amount))
+    day, amount = columns.occurred_on or FIRST, columns.amount or Decimal(0)
+    assert flow.mapping is not None
+    record = source_record(flow, of or document.id, date=day, amount=str(amount))
     RecordOutcome.objects.get_or_create(
         flow=flow,
         record=record,
@@ -206,7 +207,7 @@ def shadow(flow: Flow, document: StandardRecord, *, of: str = "", state: str = P
             "stage": flow.stage,
             "state": RecordOutcome.State.POSTED if state == Posting.State.POSTED else RecordOutcome.State.SHADOW,
             "occurred_on": day,
-            "amount": columns.amount,
+            "amount": amount,
             "currency": columns.currency,
             "updated_at": now(),
         },
@@ -224,7 +225,7 @@ def shadow(flow: Flow, document: StandardRecord, *, of: str = "", state: str = P
         number=columns.number,
         reference=columns.reference,
         occurred_on=day,
-        amount=columns.amount,
+        amount=amount,
         tax_amount=columns.tax_amount or 0,
         currency=columns.currency,
         party=columns.party,
