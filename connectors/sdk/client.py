@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar, Protocol
@@ -72,7 +73,10 @@ class FixedToken:
 
 @dataclass(kw_only=True)
 class Access:
-    """Everything a client needs to act for one connection. `simulator` stands in for the provider's hosts when set."""
+    """Everything a client needs to act for one connection. `simulator` stands in for the provider's hosts when set.
+
+    `turn` is held during each call, for providers that limit calls at the same time.
+    """
 
     token: Token
     organisation_id: str = ""
@@ -80,6 +84,7 @@ class Access:
     simulator: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     budget: Budget = field(default_factory=NoBudget)
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -165,7 +170,8 @@ class Client(ABC):
         self.calls += 1
         all_headers = {**self.headers(token), **(headers or {})}
         try:
-            response = self.http.request(method, url, headers=all_headers, **kwargs)
+            with self.access.turn():
+                response = self.http.request(method, url, headers=all_headers, **kwargs)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise TransientError(f"{self.manifest.name} cannot be reached at the moment.", detail=str(error)) from error
         except httpx.HTTPError as error:
@@ -178,7 +184,8 @@ class Client(ABC):
     def _lost_answer(self, is_write: bool, detail: str) -> TransientError:
         if is_write:
             return OutcomeUnknown(
-                f"{self.manifest.name} did not confirm a write; it is looked up before anything is repeated.", detail=detail
+                f"{self.manifest.name} did not confirm a write; it is looked up before anything is repeated.",
+                detail=detail,
             )
         return TransientError(f"{self.manifest.name} broke off its answer.", detail=detail)
 
@@ -191,11 +198,17 @@ class Client(ABC):
         if status == 401:
             return ReconnectRequired(f"{name} no longer accepts this connection. Reconnect to go on.", detail=detail)
         if status == 403:
-            return ConfigurationError(f"{name} does not let this connection do that. Check its permissions.", detail=detail)
+            return ConfigurationError(
+                f"{name} does not let this connection do that. Check its permissions.", detail=detail
+            )
         if status == 429:
             return RateLimited(f"{name} asked us to slow down.", retry_after=retry_after(response), detail=detail)
         if status >= 500:
-            return self._lost_answer(is_write, detail) if is_write else TransientError(f"{name} has trouble.", detail=detail)
+            return (
+                self._lost_answer(is_write, detail)
+                if is_write
+                else TransientError(f"{name} has trouble.", detail=detail)
+            )
         return UnexpectedResponse(f"{name} answered in a way we do not understand.", detail=detail)
 
     def parse(self, response: httpx.Response, is_write: bool) -> Any:
@@ -210,7 +223,9 @@ class Client(ABC):
             detail = f"HTTP {response.status_code} {response.headers.get('content-type', '')}: {response.text[:200]}"
             if is_write:
                 raise self._lost_answer(True, detail) from error
-            raise UnexpectedResponse(f"{self.manifest.name} did not answer with readable JSON.", detail=detail) from error
+            raise UnexpectedResponse(
+                f"{self.manifest.name} did not answer with readable JSON.", detail=detail
+            ) from error
 
 
 def parse_json(body: bytes | str) -> Any:

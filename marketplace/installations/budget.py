@@ -1,53 +1,26 @@
 """The shared allowance of a provider: all workers spend from the same counters, in the provider's own units.
 
-Each limit is a sequence of fixed windows in Redis; several limits are spent together or not at all. Redis is not the truth here, the
-provider is: losing the counters costs a 429 at most, and without Redis each call still waits a little.
+Three things limit a call, and each is waited for: windows that slide, what the provider said is left, and calls at the same time.
+Redis is not the truth here, the provider is: losing the counters costs a 429 at most, and without Redis each call waits a little.
 """
 
 from __future__ import annotations
 
-import logging
 import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-
-import redis
-from django.conf import settings
 
 from connectors.sdk.errors import RateLimited
 from connectors.sdk.manifest import Limit, Manifest
+from marketplace.installations.counters import CountersUnreachable, counters
 
-log = logging.getLogger(__name__)
-
-LONGEST_WAIT_SECONDS = 20.0
+LONGEST_WAIT_SECONDS = 30.0
 WITHOUT_REDIS_SECONDS = 0.2
-
-# KEYS: a counter per limit. ARGV: now in ms, then per limit its size, its window in ms, and what to spend.
-# Answers 0 when spent, else the milliseconds until the fullest window turns.
-_SPEND = """
-local now = tonumber(ARGV[1])
-local wait = 0
-for i = 1, #KEYS do
-  local size, window, spend = tonumber(ARGV[i * 3 - 1]), tonumber(ARGV[i * 3]), tonumber(ARGV[i * 3 + 1])
-  local used = tonumber(redis.call('GET', KEYS[i] .. ':' .. math.floor(now / window)) or '0')
-  if used > 0 and used + spend > size then
-    wait = math.max(wait, window - now % window)
-  end
-end
-if wait > 0 then return wait end
-for i = 1, #KEYS do
-  local window = tonumber(ARGV[i * 3])
-  local key = KEYS[i] .. ':' .. math.floor(now / window)
-  redis.call('INCRBY', key, ARGV[i * 3 + 1])
-  redis.call('PEXPIRE', key, window * 2)
-end
-return 0
-"""
-
-
-@cache
-def _redis() -> redis.Redis:
-    return redis.Redis.from_url(settings.REDIS_URL)
+TURN_POLL_SECONDS = 0.05
+TURN_LEASE_SECONDS = 120.0  # longer than any call; a worker that died gives its turn back after so long
+SLICES = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,37 +28,141 @@ class SharedBudget:
     """One connection's view of its provider's limits; `speed` shortens the windows of an accelerated simulator."""
 
     manifest: Manifest
-    connection_key: str
+    environment: str
+    organisation_id: str
     speed: float = 1
 
     def spend(self, counts: str, amount: int) -> None:
-        """Wait for room in every window. Raises `RateLimited` when that is longer than a worker should be held."""
+        """Wait for room in every window and in what the provider left. Raises `RateLimited` when a worker would be held too long."""
         limits = [limit for limit in self.manifest.limits if limit.seconds and limit.counts == counts]
         if not limits:
             return
-        deadline = time.monotonic() + LONGEST_WAIT_SECONDS
-        while wait := self._try(limits, amount):
-            if time.monotonic() + wait > deadline:
-                raise RateLimited(f"The allowance of {self.manifest.name} is used up for the moment.", retry_after=wait)
-            time.sleep(wait)
+        keys = [*(self._key(limit, f"{counts}:{limit.seconds}") for limit in limits), self._reported_key(counts)]
+        arguments: list[int] = [amount, int(counts == "cost")]
+        for limit in limits:
+            arguments += [limit.amount, max(1, int(limit.seconds * 1000 / self.speed))]
+        self._wait_for(lambda: float(counters().run(_SPEND, keys, *arguments)) / 1000)
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
-        """The provider says nothing is left: do not spend for as long as it takes to restore a little."""
-        if remaining <= 0 and restore_per_second > 0:
-            time.sleep(min(LONGEST_WAIT_SECONDS, 10 / restore_per_second / self.speed))
-
-    def _try(self, limits: list[Limit], amount: int) -> float:
-        keys = [self._key(limit) for limit in limits]
-        arguments: list[int] = [int(time.time() * 1000)]
-        for limit in limits:
-            arguments += [limit.amount, max(1, int(limit.seconds * 1000 / self.speed)), amount]
+        """What the provider said is left, and how fast it comes back: every worker goes by it from now on."""
+        sizes = [
+            (limit.seconds, limit.amount) for limit in self.manifest.limits if limit.seconds and limit.counts == counts
+        ]
+        if not sizes or restore_per_second <= 0:
+            return
+        rate, full = restore_per_second * self.speed, max(remaining, min(sizes)[1])
         try:
-            return float(_redis().eval(_SPEND, len(keys), *keys, *arguments)) / 1000
-        except redis.RedisError:
-            log.warning("no shared allowance: Redis is unreachable; calls keep a distance instead")
-            time.sleep(WITHOUT_REDIS_SECONDS)
-            return 0.0
+            counters().run(_REPORT, [self._reported_key(counts)], remaining, rate, full)
+        except CountersUnreachable:
+            return  # told already; the provider will say it again
 
-    def _key(self, limit: Limit) -> str:
-        owner = self.connection_key if limit.per == "connection" else "all"
-        return f"budget:{self.manifest.slug}:{owner}:{limit.counts}:{limit.seconds}"
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold one of the provider's places for calls at the same time. Raises `RateLimited` when none comes free in time."""
+        limit = min((limit for limit in self.manifest.limits if not limit.seconds), key=_size, default=None)
+        if limit is None:
+            yield
+            return
+        key, mine = self._key(limit, "turns"), uuid.uuid4().hex
+        lease = int(TURN_LEASE_SECONDS * 1000)
+        self._wait_for(lambda: TURN_POLL_SECONDS * int(counters().run(_TAKE_TURN, [key], limit.amount, lease, mine)))
+        try:
+            yield
+        finally:
+            _give_back(key, mine)
+
+    def _wait_for(self, ask: Callable[[], float]) -> None:
+        """`ask` answers the seconds to wait before asking again, 0 when there is room."""
+        deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+        try:
+            while wait := ask():
+                if time.monotonic() + wait > deadline:
+                    words = f"The allowance of {self.manifest.name} is used up for the moment."
+                    raise RateLimited(words, retry_after=wait)
+                time.sleep(wait)
+        except CountersUnreachable:
+            time.sleep(WITHOUT_REDIS_SECONDS)
+
+    def _key(self, limit: Limit, name: str) -> str:
+        owner = self.organisation_id if limit.per == "connection" else "*"
+        return f"budget:{self.manifest.slug}:{self.environment}:{owner}:{name}"
+
+    def _reported_key(self, counts: str) -> str:
+        return f"budget:{self.manifest.slug}:{self.environment}:{self.organisation_id}:{counts}:reported"
+
+
+def _size(limit: Limit) -> int:
+    return limit.amount
+
+
+def _give_back(key: str, turn: str) -> None:
+    try:
+        counters().run("return redis.call('ZREM', KEYS[1], ARGV[1])", [key], turn)
+    except CountersUnreachable:
+        return  # its lease runs out
+
+
+# KEYS: a hash of slices per limit, then what the provider reported. ARGV: what to spend, whether the report replaces our windows (the
+# points of a calculated cost are the provider's to count: it gives back what a query did not use), then per limit its size and its
+# window in ms. Answers 0 when spent, else the ms until there may be room.
+# A window is counted in slices and the oldest one wholly, so no window of that length, wherever it begins, holds more than its size.
+# What is larger than a whole allowance goes when nothing else was spent: the provider says what becomes of it.
+_SPEND = f"""
+local spend, replaces = tonumber(ARGV[1]), ARGV[2] == '1'
+local wait, windows = 0, #KEYS - 1
+local told = redis.call('HMGET', KEYS[#KEYS], 'left', 'at', 'rate', 'full')
+local available
+if told[1] then
+  available = math.min(tonumber(told[4]), told[1] + (now - told[2]) * told[3] / 1000)
+  wait = math.max(0, (math.min(spend, tonumber(told[4])) - available) / told[3] * 1000)
+end
+local slices = {{}}
+for i = 1, windows do
+  local size, window = tonumber(ARGV[i * 2 + 1]), tonumber(ARGV[i * 2 + 2])
+  local width = math.ceil(window / {SLICES})
+  local count = math.ceil(window / width)
+  slices[i] = {{ math.floor(now / width), (count + 2) * width }}
+  local kept, used, stored = {{}}, 0, redis.call('HGETALL', KEYS[i])
+  for j = 1, #stored, 2 do
+    local slice = tonumber(stored[j])
+    if slice < slices[i][1] - count then
+      redis.call('HDEL', KEYS[i], stored[j])
+    else
+      used = used + stored[j + 1]
+      kept[#kept + 1] = {{ slice, tonumber(stored[j + 1]) }}
+    end
+  end
+  if used > 0 and used + spend > size and not (available and replaces) then
+    table.sort(kept, function(a, b) return a[1] < b[1] end)
+    local left, until_slice = used, kept[1][1]
+    for _, slice in ipairs(kept) do
+      if left == 0 or left + spend <= size then break end
+      left = left - slice[2]
+      until_slice = slice[1]
+    end
+    wait = math.max(wait, (until_slice + count + 1) * width - now)
+  end
+end
+if wait > 0 then return math.ceil(wait) end
+for i = 1, windows do
+  redis.call('HINCRBY', KEYS[i], string.format('%d', slices[i][1]), spend)
+  redis.call('PEXPIRE', KEYS[i], slices[i][2])
+end
+if available then redis.call('HSET', KEYS[#KEYS], 'left', tostring(available - spend), 'at', string.format('%d', now)) end
+return 0
+"""
+# Once everything would have come back, the report says nothing any more.
+_REPORT = """
+local remaining, rate, full = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('HSET', KEYS[1], 'left', ARGV[1], 'at', string.format('%d', now), 'rate', ARGV[2], 'full', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], math.max(1, math.ceil((full - math.min(0, remaining)) / rate * 1000)))
+return 0
+"""
+# ARGV: how many at the same time, the length of a lease in ms, the new turn. Answers 0 when it was taken, else 1.
+_TAKE_TURN = """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 1 end
+redis.call('ZADD', KEYS[1], string.format('%d', now + ARGV[2]), ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 0
+"""

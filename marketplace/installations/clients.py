@@ -62,16 +62,20 @@ def client_for(tenant_id: uuid.UUID, connection: Connection, *, is_ending: bool 
     from marketplace.installations.vault import ConnectionToken  # noqa: PLC0415 -- the vault refreshes through this module
 
     found = connector(connection.connector)
+    is_simulated = connection.environment == Connection.Environment.SIMULATOR
+    budget = SharedBudget(
+        manifest=found.manifest,
+        environment=connection.environment,
+        organisation_id=connection.organisation_id,
+        speed=settings.SIMULATOR_SPEED if is_simulated else 1,
+    )
     access = Access(
         token=ConnectionToken(tenant_id, connection.pk, is_ending),
         organisation_id=connection.organisation_id,
         environment=connection.environment,
         simulator=simulator_url(connection.connector, connection.environment),
-        budget=SharedBudget(
-            manifest=found.manifest,
-            connection_key=f"{connection.environment}:{connection.organisation_id}",
-            speed=settings.SIMULATOR_SPEED if connection.environment == Connection.Environment.SIMULATOR else 1,
-        ),
+        budget=budget,
+        turn=budget.turn,
     )
     return found.client(access, http_for(connection.connector))
 

@@ -1,0 +1,221 @@
+"""The shared allowance, against a real Redis server: no burst at any window's turn, leases, and what the provider reports."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.db import connection as database
+
+from connectors.registry import connector
+from connectors.sdk.errors import RateLimited
+from connectors.sdk.manifest import Limit
+from connectors.testing.faults import Fault
+from marketplace.installations import budget as budgets
+from marketplace.installations.budget import SharedBudget
+from marketplace.installations.clients import client_for
+from marketplace.installations.counters import counters
+from tenants.models import Tenant
+from tests.installations.walking import Walk
+
+CLOCK = "return now"
+
+
+def allowance(*limits: Limit, speed: float = 1, organisation: str = "") -> SharedBudget:
+    """The view of one organisation nobody else spends for."""
+    manifest = replace(connector("xero").manifest, slug="test", limits=limits)
+    organisation = organisation or uuid.uuid4().hex
+    return SharedBudget(manifest=manifest, environment="simulator", organisation_id=organisation, speed=speed)
+
+
+def refused(budget: SharedBudget, counts: str = "call", amount: int = 1) -> float:
+    """How long to wait, as told to a caller that must not be held; 0 when it was spent."""
+    try:
+        budget.spend(counts, amount)
+    except RateLimited as error:
+        return error.retry_after
+    return 0.0
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever would have to wait is refused at once."""
+    monkeypatch.setattr(budgets, "LONGEST_WAIT_SECONDS", 0.0)
+
+
+def test_window_holds_its_size_and_tells_how_long(impatient: None) -> None:
+    budget = allowance(Limit(amount=5, seconds=60))
+    assert [refused(budget) for _ in range(5)] == [0.0] * 5
+    assert 57 < refused(budget) <= 64
+
+
+def test_no_window_anywhere_holds_more_than_its_size() -> None:
+    size, seconds = 20, 0.3
+    budget = allowance(Limit(amount=size, seconds=3), speed=10)
+    spent: list[int] = []
+    for _ in range(4 * size):
+        budget.spend("call", 1)
+        spent.append(counters().run(CLOCK, []))
+    assert min(later - first for first, later in zip(spent, spent[size:], strict=False)) >= seconds * 1000 - 5
+    assert spent[-1] - spent[0] < 4 * seconds * 1000 * 1.5
+
+
+def test_workers_share_one_window(impatient: None) -> None:
+    budget = allowance(Limit(amount=30, seconds=60))
+    answers: list[float] = []
+    threads = [threading.Thread(target=lambda: answers.extend(refused(budget) for _ in range(10))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers.count(0.0) == 30
+
+
+def test_limits_are_spent_together_or_not_at_all(impatient: None) -> None:
+    budget = allowance(Limit(amount=2, seconds=60), Limit(amount=10, seconds=86_400))
+    for _ in range(8):
+        refused(budget)
+    wide = replace(budget, manifest=replace(budget.manifest, limits=budget.manifest.limits[1:]))
+    assert [refused(wide) for _ in range(9)].count(0.0) == 8
+
+
+def test_limits_per_connector_are_shared_by_organisations_and_others_are_not(impatient: None) -> None:
+    slug = uuid.uuid4().hex
+    ours, theirs = (allowance(Limit(amount=3, seconds=60, per="connector")) for _ in range(2))
+    ours, theirs = (replace(one, manifest=replace(one.manifest, slug=slug)) for one in (ours, theirs))
+    assert [refused(ours), refused(theirs), refused(ours)] == [0.0] * 3
+    assert refused(theirs) > 0
+    assert refused(replace(theirs, environment="production")) == 0.0
+    single = [allowance(Limit(amount=1, seconds=60)) for _ in range(2)]
+    assert [refused(one) for one in single] == [0.0, 0.0]
+
+
+def test_what_is_larger_than_the_allowance_goes_alone(impatient: None) -> None:
+    budget = allowance(Limit(amount=100, seconds=60, counts="cost"))
+    assert refused(budget, "cost", 150) == 0.0
+    assert refused(budget, "cost", 1) > 0
+
+
+def test_reported_points_bind_every_worker(impatient: None) -> None:
+    first = allowance(Limit(amount=2000, seconds=20, counts="cost"))
+    second = replace(first)
+    first.report("cost", 500, 100.0)
+    assert refused(second, "cost", 400) == 0.0
+    assert 1.8 < refused(first, "cost", 300) <= 2.1
+    second.report("cost", 1900, 100.0)
+    assert refused(first, "cost", 1900) == 0.0
+
+
+def test_points_given_back_are_used(impatient: None) -> None:
+    """A query is charged what it asked for and gets back what it did not use: only the provider knows."""
+    budget = allowance(Limit(amount=2000, seconds=20, counts="cost"))
+    for left in (1800, 1600, 1400):
+        assert refused(budget, "cost", 1000) == 0.0
+        budget.report("cost", left, 100.0)
+
+
+def test_reported_points_come_back_at_the_providers_pace() -> None:
+    budget = allowance(Limit(amount=2000, seconds=20, counts="cost"), speed=60)
+    budget.report("cost", -1000, 100.0)
+    before = time.monotonic()
+    budget.spend("cost", 200)
+    assert 0.18 <= time.monotonic() - before < 2
+
+
+def test_reported_calls_do_not_undo_the_windows(impatient: None) -> None:
+    budget = allowance(Limit(amount=2, seconds=60), Limit(amount=5000, seconds=86_400))
+    for _ in range(2):
+        budget.spend("call", 1)
+    budget.report("call", 40, 1.0)
+    assert refused(budget) > 30
+    other = allowance(Limit(amount=60, seconds=60), Limit(amount=5000, seconds=86_400))
+    other.report("call", 0, 1.0)
+    assert 0.9 <= refused(other) <= 1.0
+
+
+def test_no_more_turns_than_allowed_at_the_same_time() -> None:
+    budget = allowance(Limit(amount=3, seconds=0))
+    running: list[int] = []
+    most: list[int] = []
+    lock = threading.Lock()
+
+    def call() -> None:
+        with budget.turn():
+            with lock:
+                running.append(1)
+                most.append(len(running))
+            time.sleep(0.02)
+            with lock:
+                running.pop()
+
+    threads = [threading.Thread(target=call) for _ in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 9
+    assert max(most) <= 3
+
+
+def test_turn_is_given_back_after_an_error(impatient: None) -> None:
+    budget = allowance(Limit(amount=1, seconds=0))
+    with pytest.raises(ZeroDivisionError), budget.turn():
+        1 / 0  # noqa: B018
+    with budget.turn(), pytest.raises(RateLimited), budget.turn():
+        raise AssertionError("two turns where one is allowed")
+
+
+def test_turn_of_a_worker_that_died_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "TURN_LEASE_SECONDS", 0.2)
+    budget = allowance(Limit(amount=1, seconds=0))
+    abandoned = budget.turn()
+    abandoned.__enter__()
+    before = time.monotonic()
+    with budget.turn():
+        assert time.monotonic() - before > 0.1
+
+
+def test_outage_is_said_once_and_keeps_a_distance(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/7"
+    budget = allowance(Limit(amount=1, seconds=60), Limit(amount=1, seconds=0))
+    before = time.monotonic()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            budget.spend("call", 1)
+            with budget.turn():
+                budget.report("call", 0, 1.0)
+    assert time.monotonic() - before >= 4 * budgets.WITHOUT_REDIS_SECONDS
+    assert [record.getMessage()[:19] for record in caplog.records] == ["no shared allowance"]
+    counters().told_at -= 61
+    with caplog.at_level(logging.WARNING):
+        budget.spend("call", 1)
+    assert len(caplog.records) == 2
+
+
+def test_provider_never_sees_more_calls_at_once_than_it_allows(
+    transactional_db: None, walk: Callable[..., Walk], tenant: Tenant
+) -> None:
+    alice = walk("xero")
+    connection = alice.connect()
+    alice.simulator.faults.add(Fault(match="GET /api.xro/", kind="slow", seconds=0.05, times=12))
+    answers: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answers.append(client_for(tenant.pk, connection).request("GET", "api", "/api.xro/2.0/Organisation"))
+        finally:
+            database.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 12
+    assert alice.simulator.counts["refused_429"] == 0
