@@ -50,7 +50,7 @@ CONNECTOR_CREDENTIALS: dict[str, dict[str, str]] = {
 REGISTERED_CONNECTORS = frozenset(
     slug
     for slug in CONNECTOR_CREDENTIALS
-    if all(env_str(f"CONNECTOR_{slug.upper()}_CLIENT_{part}") for part in ("ID", "SECRET"))
+    if env_str(f"CONNECTOR_{slug.upper()}_CLIENT_ID") and env_str(f"CONNECTOR_{slug.upper()}_CLIENT_SECRET")
 )
 
 # --- addresses -------------------------------------------------------------------------------------------

@@ -46,14 +46,22 @@ def simulator_url(slug: str, environment: str) -> str:
 
 def environments_of(slug: str) -> list[tuple[str, str]]:
     """The environments a tenant may connect to here: real ones where we are registered, a simulator where one runs."""
-    offered: list[Connection.Environment] = []
-    if slug in settings.REGISTERED_CONNECTORS:
-        hosts = connector(slug).manifest.hosts.values()
-        real = (Connection.Environment.PRODUCTION, Connection.Environment.SANDBOX)
-        offered += [choice for choice in real if all(choice.value in host for host in hosts)]
+    offered = _real_environments(slug) if slug in settings.REGISTERED_CONNECTORS else []
     if slug in settings.SIMULATORS:
         offered.append(Connection.Environment.SIMULATOR)
     return [(choice.value, str(choice.label)) for choice in offered]
+
+
+def unconfigured_environments(slug: str) -> list[tuple[str, str]]:
+    """The provider's own environments that cannot be connected because this server has no registration there."""
+    missing = [] if slug in settings.REGISTERED_CONNECTORS else _real_environments(slug)
+    return [(choice.value, str(choice.label)) for choice in missing]
+
+
+def _real_environments(slug: str) -> list[Connection.Environment]:
+    hosts = connector(slug).manifest.hosts.values()
+    real = (Connection.Environment.PRODUCTION, Connection.Environment.SANDBOX)
+    return [choice for choice in real if all(choice.value in host for host in hosts)]
 
 
 def client_for(tenant_id: uuid.UUID, connection: Connection, *, is_ending: bool = False) -> Client:

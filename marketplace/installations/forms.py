@@ -8,6 +8,7 @@ from django import forms
 
 from connectors.registry import Connector
 from connectors.sdk.manifest import Setting
+from marketplace.installations.clients import unconfigured_environments
 
 # What each environment means, in words for the page where it is chosen.
 ENVIRONMENT_MEANINGS = {
@@ -38,7 +39,16 @@ class InstallForm(forms.Form):
             choices=[(value, ENVIRONMENT_MEANINGS[value]) for value, _ in environments],
             initial=environments[0][0] if environments else "",
             widget=forms.RadioSelect,
+            help_text=_what_is_missing(found),
         )
+
+
+def _what_is_missing(found: Connector) -> str:
+    """Why the provider's own environments are not among the choices."""
+    missing = [ENVIRONMENT_MEANINGS[value].lower() for value, _ in unconfigured_environments(found.slug)]
+    if not missing:
+        return ""
+    return f"Not configured on this server: {' and '.join(missing)}. Whoever runs it registers it at {found.manifest.name}."
 
 
 class OrganisationForm(forms.Form):
