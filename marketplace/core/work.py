@@ -113,7 +113,8 @@ def finish_work(claim: Claim, *, again_in: dt.timedelta | None) -> None:
 
 def put_back(claim: Claim, problem: str, *, retry_in: dt.timedelta | None = None) -> None:
     """Failed this time: due again after a growing pause, with the problem kept for people to see."""
-    pause = retry_in or dt.timedelta(seconds=RETRY_SECONDS[min(claim.attempts, len(RETRY_SECONDS) - 1)])
+    usual = dt.timedelta(seconds=RETRY_SECONDS[min(claim.attempts, len(RETRY_SECONDS) - 1)])
+    pause = usual if retry_in is None else retry_in
     with connection.cursor() as cursor:
         cursor.execute(_PUT_BACK, [pause.total_seconds(), problem[:2000], claim.id, claim.token])
 

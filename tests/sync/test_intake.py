@@ -1,0 +1,235 @@
+"""Webhooks: genuine ones are kept once and acknowledged after that; nothing else leaves a trace."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+import uuid
+from typing import Any
+
+import pytest
+from django.db import connection as database
+from django.test import Client
+from pytest_django import Settings
+
+from connectors.registry import connector
+from marketplace.core.clock import now
+from marketplace.core.models import EventCopy, InboxEvent, WebhookDelivery, WebhookRoute, WorkItem
+from marketplace.installations.clients import webhook_secrets
+from marketplace.sync.intake import MAX_BODY_BYTES, NotGenuine, Received, receive_delivery
+from tenants.models import Tenant
+
+SECRET = "the secret of the registration"
+SHOP = "kestrel.myshopify.com"
+
+
+def body_of(order_id: int = 1) -> bytes:
+    return json.dumps({"id": order_id, "admin_graphql_api_id": f"gid://shopify/Order/{order_id}"}).encode()
+
+
+def signature(body: bytes, secret: str = SECRET) -> str:
+    return base64.b64encode(hmac.new(secret.encode(), body, hashlib.sha256).digest()).decode()
+
+
+def headers_of(body: bytes, *, secret: str = SECRET, shop: str = SHOP, event: str = "e1") -> dict[str, str]:
+    return {
+        "x-shopify-hmac-sha256": signature(body, secret),
+        "x-shopify-topic": "orders/updated",
+        "x-shopify-shop-domain": shop,
+        "x-shopify-webhook-id": event,
+    }
+
+
+def receive(body: bytes, headers: dict[str, str], secrets: tuple[str, ...] = (SECRET,)) -> Received:
+    return receive_delivery(
+        connector=connector("shopify"),
+        environment="simulator",
+        headers=headers,
+        body=body,
+        secrets=secrets,
+        source_address="127.0.0.1",
+        at=now(),
+    )
+
+
+def belongs_to(*owners: Tenant, shop: str = SHOP) -> None:
+    for owner in owners:
+        WebhookRoute.objects.create(
+            connector="shopify", environment="simulator", organisation_id=shop, tenant=owner, connection_id=uuid.uuid4()
+        )
+
+
+def assert_nothing_kept() -> None:
+    assert not WebhookDelivery.objects.exists()
+    assert not InboxEvent.objects.exists()
+    assert not WorkItem.objects.filter(kind="events").exists()
+
+
+def test_genuine_delivery_is_kept_and_asks_for_work(tenant: Tenant) -> None:
+    belongs_to(tenant)
+    body = body_of()
+    assert receive(body, headers_of(body)) == Received(True, 1, 1)
+    event = InboxEvent.objects.get()
+    assert (event.state, event.data_type, event.external_id, event.event_key) == ("routed", "order", "1", "e1")
+    assert bytes(WebhookDelivery.objects.get().body) == body
+    assert WorkItem.objects.get(kind="events").tenant == tenant
+
+
+@pytest.mark.parametrize("position", [0, 5, -1])
+def test_one_flipped_bit_proves_nothing(tenant: Tenant, position: int) -> None:
+    belongs_to(tenant)
+    body = bytearray(body_of())
+    headers = headers_of(bytes(body))
+    body[position] ^= 1
+    with pytest.raises(NotGenuine):
+        receive(bytes(body), headers)
+    assert_nothing_kept()
+
+
+@pytest.mark.parametrize("secrets", [(), ("",), ("", "")])
+def test_no_configuration_accepts_without_a_secret(tenant: Tenant, secrets: tuple[str, ...]) -> None:
+    belongs_to(tenant)
+    body = body_of()
+    with pytest.raises(NotGenuine):
+        receive(body, headers_of(body, secret=""), secrets)
+    assert_nothing_kept()
+
+
+@pytest.mark.parametrize("given", ["", "bm9uc2Vuc2U=", "not base64 !"])
+def test_missing_or_foreign_signature_proves_nothing(tenant: Tenant, given: str) -> None:
+    belongs_to(tenant)
+    body = body_of()
+    with pytest.raises(NotGenuine):
+        receive(body, {**headers_of(body), "x-shopify-hmac-sha256": given})
+    assert_nothing_kept()
+
+
+def test_while_a_secret_is_replaced_both_count(tenant: Tenant) -> None:
+    belongs_to(tenant)
+    for number, secret in enumerate((SECRET, "the next one")):
+        body = body_of(number + 1)
+        receive(body, headers_of(body, secret=secret, event=f"e{number}"), (SECRET, "the next one"))
+    assert InboxEvent.objects.count() == 2
+
+
+def test_repeated_delivery_is_acknowledged_and_kept_once(tenant: Tenant) -> None:
+    belongs_to(tenant)
+    body = body_of()
+    receive(body, headers_of(body))
+    assert receive(body, headers_of(body)) == Received(False, 0, 0)
+    assert EventCopy.objects.count() == 1
+
+
+def test_same_event_in_another_envelope_is_one_event(tenant: Tenant) -> None:
+    belongs_to(tenant)
+    for body in (body_of(), body_of() + b" "):
+        receive(body, headers_of(body))
+    assert (WebhookDelivery.objects.count(), InboxEvent.objects.count(), EventCopy.objects.count()) == (2, 1, 1)
+
+
+def test_unknown_organisation_is_parked_never_dropped_or_guessed(tenant: Tenant) -> None:
+    belongs_to(tenant)
+    body = body_of()
+    assert receive(body, headers_of(body, shop="stranger.myshopify.com")) == Received(True, 1, 0)
+    event = InboxEvent.objects.get()
+    assert (event.state, bool(event.reason)) == ("parked", True)
+    assert not EventCopy.objects.exists()
+
+
+def test_two_businesses_on_one_organisation_each_get_a_copy(tenant: Tenant, other_tenant: Tenant) -> None:
+    belongs_to(tenant, other_tenant)
+    body = body_of()
+    assert receive(body, headers_of(body)) == Received(True, 1, 2)
+    assert set(EventCopy.objects.values_list("tenant", flat=True)) == {tenant.pk, other_tenant.pk}
+    assert WorkItem.objects.filter(kind="events").count() == 2
+
+
+def test_genuine_but_unreadable_is_kept_with_its_reason(tenant: Tenant) -> None:
+    belongs_to(tenant)
+    body = b'{"no": "id"}'
+    assert receive(body, headers_of(body)) == Received(True, 0, 0)
+    assert "names the object" in WebhookDelivery.objects.get().unreadable_reason
+
+
+def test_topic_we_do_not_follow_is_acknowledged_without_an_event(tenant: Tenant) -> None:
+    body = body_of()
+    received = receive(body, {**headers_of(body), "x-shopify-topic": "themes/publish"})
+    assert received == Received(True, 0, 0)
+
+
+def test_credentials_in_headers_are_not_kept(tenant: Tenant) -> None:
+    body = body_of()
+    receive(body, {**headers_of(body), "authorization": "Bearer secret", "cookie": "a=b"})
+    assert not {"authorization", "cookie"} & set(WebhookDelivery.objects.get().headers)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_delivery_many_times_at_once_is_one(tenant: Tenant) -> None:
+    belongs_to(tenant)
+    body = body_of()
+    found: list[Received] = []
+    barrier = threading.Barrier(6)
+
+    def deliver() -> None:
+        barrier.wait()
+        try:
+            found.append(receive(body, headers_of(body)))
+        finally:
+            database.close()
+
+    threads = [threading.Thread(target=deliver) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(received.is_new for received in found) == [False] * 5 + [True]
+    assert EventCopy.objects.count() == 1
+
+
+# --- the endpoint ------------------------------------------------------------------------------------------------
+
+
+def post(client: Client, body: bytes, path: str = "/webhooks/shopify/simulator/", **headers: str) -> Any:
+    return client.post(path, data=body, content_type="application/json", headers=headers)
+
+
+def endpoint_headers(body: bytes) -> dict[str, str]:
+    return headers_of(body, secret=webhook_secrets("shopify", "simulator")[0])
+
+
+def test_endpoint_answers_200_and_nothing_else_once_it_is_kept(
+    tenant: Tenant, client: Client, settings: Settings
+) -> None:
+    settings.SIMULATORS = {"shopify": "http://127.0.0.1:1"}
+    belongs_to(tenant)
+    body = body_of()
+    response = post(client, body, **endpoint_headers(body))
+    assert (response.status_code, response.content, response.cookies.output()) == (200, b"", "")
+    assert InboxEvent.objects.get().state == "routed"
+
+
+def test_endpoint_refuses_what_is_not_genuine_with_401(db: None, client: Client, settings: Settings) -> None:
+    settings.SIMULATORS = {"shopify": "http://127.0.0.1:1"}
+    assert post(client, body_of(), **headers_of(body_of(), secret="guessed")).status_code == 401
+    assert_nothing_kept()
+
+
+def test_endpoint_takes_nothing_for_a_simulator_that_is_not_there(tenant: Tenant, client: Client) -> None:
+    body = body_of()
+    assert post(client, body, **headers_of(body, secret="")).status_code == 401
+    assert_nothing_kept()
+
+
+def test_endpoint_knows_only_our_connectors(db: None, client: Client) -> None:
+    assert post(client, body_of(), "/webhooks/nobody/simulator/").status_code == 404
+
+
+def test_endpoint_refuses_bodies_that_are_too_large(db: None, client: Client) -> None:
+    assert post(client, b"x" * (MAX_BODY_BYTES + 1)).status_code == 413
+
+
+def test_endpoint_is_for_posting_only(db: None, client: Client) -> None:
+    assert client.get("/webhooks/shopify/simulator/").status_code == 405
