@@ -154,12 +154,12 @@ class ConnectionToken:
         connection = self._usable()
         if connection.token_expires_at and connection.token_expires_at - EARLY <= now():
             return self._refreshed(stale_version=connection.token_version)
-        return self._access(connection)
+        return self._kept(connection)
 
     def renew(self, rejected: str) -> str:
         """The provider refused `rejected`: somebody may have refreshed already, else do it now."""
         connection = self._usable()
-        token = self._access(connection)
+        token = self._kept(connection)
         return token if token != rejected else self._refreshed(stale_version=connection.token_version)
 
     def _usable(self) -> Connection:
@@ -173,6 +173,15 @@ class ConnectionToken:
         is_ended = connection.state == Connection.State.DISCONNECTED
         if connection.state != Connection.State.CONNECTED and not (self.is_ending and is_ended):
             raise ReconnectRequired(connection.problem or GONE)
+
+    def _kept(self, connection: Connection) -> str:
+        """What is on the row; when that is not what belongs there, a person is told."""
+        try:
+            return self._access(connection)
+        except ReconnectRequired as error:
+            with tenant(self.tenant_id):
+                mark_needs_reconnect(connection=connection, problem=error.user_message)
+            raise
 
     def _access(self, connection: Connection) -> str:
         return self._stored(connection).access_token

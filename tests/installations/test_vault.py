@@ -79,6 +79,8 @@ def test_tokens_copied_between_rows_are_useless(walk: Walking, tenant: Tenant) -
         Connection.objects.filter(pk=theirs.pk).update(sealed_access=bytes(mine.sealed_access or b""))
     with pytest.raises(ReconnectRequired):
         ConnectionToken(tenant.pk, theirs.pk).current()
+    assert walk().again(theirs).state == "needs_reconnect"
+    assert walk().again(mine).state == "connected"
 
 
 def test_tokens_are_nowhere_in_the_clear(walk: Walking, tenant: Tenant) -> None:
