@@ -96,7 +96,12 @@ def test_home_shows_open_differences_of_a_parallel_run(flow: Flow, tenant: Tenan
 
 
 def test_home_proves_payouts_from_gross_to_deposit(flow: Flow, tenant: Tenant, alice_client: Client) -> None:
-    good = {"gross": Decimal("100"), "fees": Decimal("3"), "refunds": Decimal("7"), "net": Decimal("90")}
+    good: dict[str, Any] = {
+        "gross": Decimal("100"),
+        "fees": Decimal("3"),
+        "refunds": Decimal("7"),
+        "net": Decimal("90"),
+    }
     with tenant_context(tenant):
         for id, figures in (("1", good), ("2", {**good, "net": Decimal("80")})):
             payout = Payout(

@@ -47,7 +47,7 @@ def test_posting_keeps_the_request_and_the_answer(books: Books) -> None:
     books.write()
     posting = books.postings()[0]
     with tenant(books.owner):
-        batch = PostingBatch.objects.get(pk=posting.batch_id)
+        batch = PostingBatch.objects.get(data_type="invoice")
     assert (posting.state, posting.external_id) == ("posted", str(books.entries()[0]["id"]))
     assert (batch.state, batch.size) == ("settled", 1)
     assert posting.reference in str(batch.request["body"])

@@ -113,7 +113,7 @@ def test_failed_work_keeps_its_problem_and_waits_longer_each_time(tenant: Tenant
         put_back(claim(), "the provider is away")
         item = WorkItem.objects.annotate(pause=F("due_at") - Now()).get()
         assert item.problem == "the provider is away"
-        pauses.append(item.pause)  # type: ignore[attr-defined]
+        pauses.append(item.pause)
         WorkItem.objects.update(due_at=Now())
     assert pauses == sorted(pauses)
     assert pauses[2] > pauses[0]
@@ -187,7 +187,7 @@ def test_one_poisoned_item_does_not_delay_the_others(tenant: Tenant) -> None:
         raise ValueError("poison")
 
     handling("poison", fail)
-    handles("fine")(lambda tenant_id, key: done.append(key))  # type: ignore[arg-type,func-returns-value]
+    handles("fine")(lambda tenant_id, key: done.append(key))
     ask(tenant, kind="poison")
     for key in ("a", "b", "c"):
         ask(tenant, key, kind="fine")

@@ -1,0 +1,3 @@
+from tests.overview.conftest import flow
+
+__all__ = ["flow"]
