@@ -25,9 +25,7 @@ app.conf.update(
     # A process keeps the catalogue of every tenant it touched: start afresh before that grows.
     worker_max_tasks_per_child=2000,
     timezone="UTC",
-    beat_schedule={
-        "tick": {"task": "core.tick", "schedule": 2.0, "options": {"expires": 10}}
-    },
+    beat_schedule={"tick": {"task": "core.tick", "schedule": 2.0, "options": {"expires": 10}}},
 )
 app.autodiscover_tasks()
 

@@ -43,9 +43,7 @@ def _credentials(slug: str) -> dict[str, str]:
 
 
 # Our registration at each provider: client_id, client_secret, webhook_secret. Empty = connector not offered.
-CONNECTOR_CREDENTIALS: dict[str, dict[str, str]] = {
-    slug: _credentials(slug) for slug in _folders("manifest.py")
-}
+CONNECTOR_CREDENTIALS: dict[str, dict[str, str]] = {slug: _credentials(slug) for slug in _folders("manifest.py")}
 # Only these may be connected for real: locally, the credentials that were made up are good for the simulators alone.
 REGISTERED_CONNECTORS = frozenset(
     slug
@@ -58,9 +56,7 @@ WEB_HOST = env_str("TIEOUT_WEB_HOST", "127.0.0.1")
 WEB_PORT = env_int("TIEOUT_WEB_PORT", 8000)
 PUBLIC_URL = env_str("TIEOUT_PUBLIC_URL", f"http://127.0.0.1:{WEB_PORT}").rstrip("/")
 FIRST_SIMULATOR_PORT = env_int("TIEOUT_SIMULATOR_PORT", 8101)
-ALLOWED_HOSTS = env_list(
-    "TIEOUT_ALLOWED_HOSTS", () if IS_PRODUCTION else ("127.0.0.1", "localhost", "testserver")
-)
+ALLOWED_HOSTS = env_list("TIEOUT_ALLOWED_HOSTS", () if IS_PRODUCTION else ("127.0.0.1", "localhost", "testserver"))
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 SIMULATORS: dict[str, str] = env_urls("TIEOUT_SIMULATORS") or {}
 if TIEOUT_ENV == "local" and not SIMULATORS:
@@ -79,9 +75,7 @@ REDIS_URL = env_str("REDIS_URL")
 USES_EMBEDDED_POSTGRES = not DATABASE_URL
 USES_EMBEDDED_VALKEY = not REDIS_URL
 if IS_PRODUCTION and (USES_EMBEDDED_POSTGRES or USES_EMBEDDED_VALKEY):
-    raise ImproperlyConfigured(
-        "Production needs DATABASE_URL and REDIS_URL; embedded servers are for local use."
-    )
+    raise ImproperlyConfigured("Production needs DATABASE_URL and REDIS_URL; embedded servers are for local use.")
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **(database_from_url(DATABASE_URL) if DATABASE_URL else embedded_database(PLACES)),
@@ -214,9 +208,7 @@ CSRF_COOKIE_NAME = "__Host-csrf" if IS_PRODUCTION else "tieout_csrf"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"  # the provider's redirect back to us must carry the session
 SECURE_SSL_REDIRECT = IS_PRODUCTION
-SECURE_PROXY_SSL_HEADER = (
-    ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("TIEOUT_BEHIND_PROXY", False) else None
-)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("TIEOUT_BEHIND_PROXY", False) else None
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked by the container's own probe, without TLS
 SECURE_HSTS_SECONDS = 31_536_000 if IS_PRODUCTION else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_PRODUCTION

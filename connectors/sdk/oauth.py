@@ -142,7 +142,9 @@ class OAuth:
         try:
             return self.http.post(self.url(endpoint), data=body, auth=auth, headers={"Accept": "application/json"})
         except httpx.HTTPError as error:
-            raise TransientError(f"{self.manifest.name} cannot be reached at the moment.", detail=repr(error)) from error
+            raise TransientError(
+                f"{self.manifest.name} cannot be reached at the moment.", detail=repr(error)
+            ) from error
 
     def _token(self, form: Mapping[str, str]) -> TokenSet:
         return self.read_tokens(self._post(self.manifest.auth.token, form))
@@ -159,7 +161,9 @@ class OAuth:
         if not isinstance(answer, dict):
             raise UnexpectedResponse(f"{name} answered the token call with something else.")
         if answer.get("error") == "invalid_grant":
-            raise ReconnectRequired(f"{name} no longer accepts this connection. Reconnect to go on.", detail="invalid_grant")
+            raise ReconnectRequired(
+                f"{name} no longer accepts this connection. Reconnect to go on.", detail="invalid_grant"
+            )
         if response.status_code >= 400 or "access_token" not in answer:
             raise ConfigurationError(f"{name} refused our registration.", detail=str(answer.get("error", ""))[:200])
         return self.token_set(answer)

@@ -158,4 +158,3 @@ class WritableStream(Stream):
     @abstractmethod
     def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
         """The request `create` would send for these drafts."""
-

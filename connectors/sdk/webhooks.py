@@ -40,10 +40,10 @@ class Webhooks(ABC):
     def events(self, headers: Mapping[str, str], body: bytes) -> list[WebhookEvent]:
         """The events of a genuine delivery, those we do not follow left out. Raises ValueError on a body that is not theirs."""
 
-    def subscribe(self, client: Client, url: str) -> None:
+    def subscribe(self, client: Client, url: str) -> None:  # noqa: B027 -- a hook with nothing to do by default
         """Register `url` for one connection, idempotently. Providers registered once for the whole connector do nothing."""
 
-    def unsubscribe(self, client: Client, url: str) -> None:
+    def unsubscribe(self, client: Client, url: str) -> None:  # noqa: B027 -- a hook with nothing to do by default
         """Take the registration back; a registration already gone is fine."""
 
 

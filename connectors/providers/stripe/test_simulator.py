@@ -28,7 +28,7 @@ from connectors.testing.outbox import as_delivery
 
 def conforms(body: Any, name: str) -> None:
     definitions = json.loads((FIXTURES / "specification.json").read_text())["definitions"]
-    jsonschema.validate(json.loads(json.dumps(body, default=str)), definitions[name])
+    jsonschema.Draft202012Validator(definitions[name]).validate(json.loads(json.dumps(body, default=str)))
 
 
 def test_simulator_answers_as_the_specification_says(bench: Bench) -> None:
