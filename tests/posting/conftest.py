@@ -12,6 +12,12 @@ from tests.posting.world import Books, open_books
 
 
 @pytest.fixture
+def owner(tenant: Tenant) -> Tenant:
+    """The tenant, for tests that also use the function of that name."""
+    return tenant
+
+
+@pytest.fixture
 def books(tenant: Tenant, alice: User, simulators: dict[str, Simulator], settings: Settings) -> Books:  # noqa: F811
     """Kestrel's orders go live into a simulated Xero."""
     settings.SIMULATOR_SPEED = 1000

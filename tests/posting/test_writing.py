@@ -6,17 +6,24 @@ import datetime as dt
 import uuid
 from decimal import Decimal
 
+import msgspec
 import pytest
+from pytest_django import Settings
 
-from connectors.sdk.records import Company, LedgerAccount
+from connectors.sdk.records import Company, Customer, LedgerAccount, encode
+from connectors.testing import Simulator
 from connectors.testing.faults import Fault
+from marketplace.core.clock import now
 from marketplace.core.models import WorkItem
 from marketplace.core.work import LeaseLost, claim_work, do_work, handles, request_work
 from marketplace.installations.models import Connection
+from marketplace.posting.keys import marked, posting_key
 from marketplace.posting.models import Posting, PostingBatch
 from marketplace.posting.writing import write_postings
 from tenants.context import tenant
-from tests.posting.world import Books, order
+from tenants.models import Tenant, User
+from tests.cutover.world import store
+from tests.posting.world import Books, open_books, order
 
 CREATE = "* /api.xro/2.0/Invoices"
 
@@ -260,3 +267,40 @@ def test_full_batches_are_sent_in_one_call(books: Books) -> None:
     assert len(books.entries()) == 50
     with tenant(books.owner):
         assert list(PostingBatch.objects.filter(data_type="invoice").values_list("size", flat=True)) == [50]
+
+
+def test_update_of_what_changed_meanwhile_is_refused_and_nothing_is_overwritten(
+    owner: Tenant, alice: User, simulators: dict[str, Simulator], settings: Settings
+) -> None:
+    """The version we know is not the ledger's any more: somebody edited the contact there."""
+    settings.SIMULATOR_SPEED = 1000
+    books = open_books(owner, alice, simulators["quickbooks"], template="customers", fields={})
+    known = Customer(id="", name="Ada Hart", email="ada@example.com")
+    book_contact(books, known, action="create")
+    books.write()
+    (created,) = books.postings("customer")
+    theirs = Customer(id=created.external_id, name="Ada Hart", email="edited.there@example.com")
+    books.simulator.plant(books.connection.organisation_id, [theirs], by="staff")
+    ours = Customer(id="", name="Ada Hart", email="ours@example.com")
+    book_contact(
+        books, ours, action="update", external_id=created.external_id, external_version=created.external_version
+    )
+    books.write()
+    update = books.postings("customer")[1]
+    assert (update.state, books.entries("customer", "update")) == ("failed", [])
+    assert update.problem
+
+
+def book_contact(books: Books, contact: Customer, *, action: str, **known: str) -> None:
+    """A contact's posting as planning would have made it."""
+    with tenant(books.owner):
+        record = store(books.flow.source, Customer(id=f"c-{action}", name=contact.name))
+        key = posting_key(
+            tenant_id=books.owner.pk, flow_id=books.flow.pk, external_id=record.external_id, purpose=action, version=1
+        )
+        assert books.flow.mapping is not None
+        Posting.objects.create(
+            key=key, flow=books.flow, record=record, mapping=books.flow.mapping, purpose="customer", action=action,
+            data_type="customer", document=msgspec.json.decode(encode(contact)), digest="d", state="planned",
+            reference=marked("", key), occurred_on=dt.date(2026, 10, 10), amount=0, created_at=now(), **known,
+        )  # fmt: skip

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import uuid
 from collections.abc import Callable
 
 import pytest
+from django.db import connection as database
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -73,6 +75,31 @@ def test_claimed_work_is_nobody_elses_until_the_lease_ends(tenant: Tenant) -> No
     let_lease_end()
     second = claim()
     assert (second.id, second.token != first.token) == (first.id, True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_claim_at_once_never_get_the_same_item(tenant: Tenant) -> None:
+    for number in range(4):
+        ask(tenant, f"item {number}")
+    found: list[str] = []
+    barrier = threading.Barrier(6)
+
+    def work() -> None:
+        barrier.wait()
+        try:
+            claimed = claim_work()
+            found.extend([claimed.key] if claimed else [])
+        finally:
+            database.close()
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    while (left := claim_work()) is not None:  # a worker that met a locked row may have gone home early
+        found.append(left.key)
+    assert sorted(found) == [f"item {number}" for number in range(4)]
 
 
 def test_businesses_take_turns_however_much_one_asks(tenant: Tenant, other_tenant: Tenant) -> None:
