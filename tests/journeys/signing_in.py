@@ -1,0 +1,78 @@
+"""One sign-in for several businesses, kept by a second step."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import struct
+import time
+
+from tests.journeys.walk import PASSWORD, Walk
+
+
+def switch_business(walk: Walk) -> None:
+    """Somebody with two businesses changes between them on every page."""
+    person = walk.person
+    person.page.locator("summary").filter(has_text="switch business").click()
+    person.follow("Add a business")
+    person.fill("Legal name", "Marlow GmbH")
+    person.choose("Country", "Germany")
+    person.choose("Base currency", re.compile("^EUR"))
+    person.choose("Time zone", "Europe/Berlin")
+    person.click("Create business")
+    person.sees("Marlow GmbH")
+    person.go("/businesses/")
+    person.look()
+    person.page.locator("summary").filter(has_text="switch business").click()
+    person.follow(re.compile(walk.business))
+    assert person.path == walk.home
+
+
+def code_of(secret: str) -> str:
+    """What an authenticator app shows just now (RFC 6238)."""
+    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
+    digest = hmac.digest(key, struct.pack(">Q", int(time.time()) // 30), "sha1")
+    offset = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[offset : offset + 4])[0] & 0x7FFFFFFF) % 1_000_000:06d}"
+
+
+def turn_on_second_step(walk: Walk) -> None:
+    """From now on the password alone does not open the business."""
+    person = walk.person
+    person.page.locator("summary").filter(has_text="your menu").click()
+    person.follow("Two-step sign-in")
+    person.look()
+    person.follow("Turn on")
+    if person.page.get_by_label("Password").is_visible():
+        person.fill("Password", PASSWORD)
+        person.click(re.compile("Confirm"))
+    secret = person.page.get_by_label(re.compile("^The secret")).input_value()
+    person.look()
+    person.page.locator("[name=code]").fill(code_of(secret))
+    person.click("Turn on")
+    person.look()
+    person.go("/user/2fa/")
+    person.sees("Each sign-in asks for a code")
+    person.follow(re.compile("Show them|Make recovery codes"))
+    if person.page.get_by_role("button", name="Generate").is_visible():
+        person.click("Generate")
+    person.look()
+    walk.recovery_code = person.page.locator("textarea").input_value().split()[0]
+    person.page.locator("summary").filter(has_text="your menu").click()
+    person.click("Sign out")
+
+
+def sign_in(walk: Walk) -> None:
+    person = walk.person
+    person.go("/")
+    person.look()
+    person.fill("Email", walk.email)
+    person.fill("Password", PASSWORD)
+    person.click("Sign in")
+    person.sees("Second step")
+    person.look()
+    person.page.locator("[name=code]").fill(walk.recovery_code)
+    person.click("Sign in")
+    person.go(walk.home)
+    person.sees(walk.business)

@@ -1,0 +1,13 @@
+"""An owner takes a shop to its ledger in a real browser, from signing up to a sale of today in the books."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.journeys.journey import Journey
+
+pytestmark = [pytest.mark.stack, pytest.mark.browser, pytest.mark.xdist_group("journey")]
+
+
+def test_owner_journey(journey: Journey) -> None:
+    journey.walk()
