@@ -16,7 +16,7 @@ from django.db.models import F
 
 from connectors.registry import connector
 from connectors.sdk.client import Client
-from connectors.sdk.errors import ConnectorError, RateLimited, ReconnectRequired, TransientError
+from connectors.sdk.errors import ConnectorError, RateLimited, TransientError
 from connectors.sdk.streams import Page, Stream
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
@@ -32,6 +32,7 @@ from tenants.models import User
 
 SLICE_SECONDS = 15.0
 OFFLINE_RETRY = dt.timedelta(minutes=1)
+PERSON_NEEDED_RETRY = dt.timedelta(minutes=15)  # nothing changes before somebody acts; a reconnection asks at once
 
 
 class UnableToRead(Exception):
@@ -84,7 +85,7 @@ def _begin(tenant_id: uuid.UUID, connection_id: uuid.UUID, data_type: str) -> Re
         if connection is None or connection.state == Connection.State.DISCONNECTED:
             return None
         if connection.state == Connection.State.NEEDS_RECONNECT:
-            raise UnableToRead("the connection needs reconnecting", dt.timedelta(minutes=15))
+            raise UnableToRead("the connection needs reconnecting", PERSON_NEEDED_RETRY)
         state, _ = StreamState.objects.get_or_create(connection=connection, data_type=data_type)
         run = _open_run(connection, state)
         return Reading(
@@ -179,9 +180,7 @@ def _stop(reading: Reading, client: Client, error: ConnectorError) -> dt.timedel
         ask_for_summary(reading.tenant_id)
     if isinstance(error, RateLimited):
         return dt.timedelta(seconds=error.retry_after)
-    if isinstance(error, ReconnectRequired):
-        return dt.timedelta(minutes=15)
-    return OFFLINE_RETRY
+    return OFFLINE_RETRY if isinstance(error, TransientError) else PERSON_NEEDED_RETRY
 
 
 def fetch_records(
