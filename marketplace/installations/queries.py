@@ -22,6 +22,11 @@ class Ending:
     problem: str = ""
 
 
+def connection_name(connection: Connection) -> str:
+    """The provider, then the organisation: organisations of several providers often have the same name."""
+    return f"{connector(connection.connector).manifest.name} ({connection.organisation_name})"
+
+
 def live_connections() -> QuerySet[Connection]:
     """Those that work or could work again, the ones with a problem first."""
     found = Connection.objects.exclude(state=Connection.State.DISCONNECTED).select_related("installation")

@@ -8,11 +8,11 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
-from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
 from connectors.sdk.streams import Field
 from marketplace.core.clock import now
 from marketplace.installations.models import Connection
+from marketplace.installations.queries import connection_name
 from marketplace.mapping.models import SourceOfTruth
 from marketplace.mapping.pairs import can_run, reads, writes_all
 from marketplace.mapping.scope import OPERATOR_LABELS, amount_of
@@ -55,7 +55,7 @@ class FlowForm(forms.Form):
     def _offer(self, name: str, found: Sequence[Connection]) -> None:
         field = self.fields[name]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = [(str(connection.pk), named(connection)) for connection in found]
+        field.choices = [(str(connection.pk), connection_name(connection)) for connection in found]
 
     def clean_source(self) -> Connection:
         return self.by_id[self.cleaned_data["source"]]
@@ -69,11 +69,6 @@ class FlowForm(forms.Form):
         if source and target and not can_run(self.chosen, source, target):
             self.add_error("target", "Choose a system other than the one the records come from.")
         return cleaned
-
-
-def named(connection: Connection) -> str:
-    """An organisation with its provider, as lists show it."""
-    return f"{connection.organisation_name} ({connector(connection.connector).manifest.name})"
 
 
 class ScopeForm(forms.Form):
@@ -167,7 +162,7 @@ class SourceOfTruthForm(forms.Form):
 
     def _add_row(self, data_type: str) -> None:
         known, having = self.decided.get(data_type), self._having(data_type)
-        choices = [(str(found.pk), named(found)) for found in having]
+        choices = [(str(found.pk), connection_name(found)) for found in having]
         self.fields[f"{data_type}-owner"] = forms.ChoiceField(
             label=DATA_TYPE_NAMES[data_type][1].capitalize(),
             choices=choices,

@@ -13,6 +13,7 @@ from django.db.models import Count, Q
 from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
 from marketplace.core.models import WorkItem
+from marketplace.installations.queries import connection_name
 from marketplace.posting.models import Posting
 from marketplace.sync.models import SyncRun
 from tenants.models import Tenant
@@ -99,7 +100,7 @@ def activity_of(owner: Tenant) -> Activity:
 
 
 def _delays(running: Sequence[SyncRun]) -> list[Delay]:
-    counts = Counter((run.connection.organisation_name, run.problem) for run in running if run.problem)
+    counts = Counter((connection_name(run.connection), run.problem) for run in running if run.problem)
     return [Delay(system, words, lists) for (system, words), lists in counts.items()]
 
 
@@ -116,8 +117,16 @@ def _writing() -> list[Writing]:
 
 
 def _troubles(owner: Tenant) -> list[Trouble]:
-    items = WorkItem.objects.filter(tenant=owner).exclude(problem="").order_by("due_at")
-    return [Trouble(_what(item), problem_words(item.problem), item.attempts, item.due_at) for item in items]
+    """Work that fails for the same reason is one trouble."""
+    alike: dict[str, list[WorkItem]] = {}
+    for item in WorkItem.objects.filter(tenant=owner).exclude(problem="").order_by("due_at", "id"):
+        alike.setdefault(problem_words(item.problem), []).append(item)
+    return [
+        Trouble(
+            ", ".join(dict.fromkeys(map(_what, items))), words, max(item.attempts for item in items), items[0].due_at
+        )
+        for words, items in alike.items()
+    ]
 
 
 def _what(item: WorkItem) -> str:

@@ -17,6 +17,7 @@ from marketplace.core.formatting import number_text
 from marketplace.cutover.gate import CRITICAL
 from marketplace.cutover.models import Pair
 from marketplace.installations.models import Connection
+from marketplace.installations.queries import connection_name
 from marketplace.mapping.models import Flow
 from marketplace.mapping.templates import template
 from marketplace.posting.decisions import WAITING
@@ -69,7 +70,7 @@ def _connections(slug: str) -> list[Attention]:
     return [
         Attention(
             "bad",
-            f"{connection.organisation_name} needs reconnecting",
+            f"{connection_name(connection)} needs reconnecting",
             connection.problem or "Nothing is read from it or written to it until then.",
             page_url("reconnect", slug, connection.pk),
             "Reconnect",
@@ -129,15 +130,16 @@ def _waiting(flows: Sequence[Flow], slug: str) -> list[Attention]:
 def _rejected(slug: str) -> list[Attention]:
     groups = (
         RejectedRow.objects.filter(resolved_at=None)
-        .values("connection__organisation_name", "data_type")
+        .values("connection_id", "data_type")
         .annotate(count=Count("id"))
         .order_by("connection__organisation_name", "data_type")
     )
+    sources = Connection.objects.in_bulk({group["connection_id"] for group in groups})
     return [
         Attention(
             "bad",
             f"{number_text(group['count'])} {DATA_TYPE_NAMES[group['data_type']][group['count'] != 1]} could not be read",
-            f"From {group['connection__organisation_name']}. What came is kept, and read again when it changes.",
+            f"From {connection_name(sources[group['connection_id']])}. What came is kept, and read again when it changes.",
             page_url("rejected_rows", slug),
             "See what came",
         )

@@ -5,12 +5,18 @@ from __future__ import annotations
 from django import forms
 
 from marketplace.installations.models import Connection
+from marketplace.installations.queries import connection_name
 from marketplace.posting.models import PostingBatch
 from marketplace.sync.models import SyncRun
 
 
+class _SystemField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    def label_from_instance(self, obj: Connection) -> str:
+        return connection_name(obj)
+
+
 class _RunFilter(forms.Form):
-    connection = forms.ModelChoiceField(
+    connection = _SystemField(
         label="System", queryset=Connection.objects.none(), required=False, empty_label="Any system"
     )
     state = forms.ChoiceField(label="State", required=False)

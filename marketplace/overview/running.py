@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
-from connectors.registry import connector
 from marketplace.installations.models import Connection
 from marketplace.posting.models import PostingBatch
 from marketplace.sync.models import StreamState, SyncRun
@@ -18,7 +17,6 @@ class Readable:
     """A connection with what stands against reading it."""
 
     connection: Connection
-    provider: str
     streams: Sequence[StreamState]
 
     @property
@@ -34,14 +32,7 @@ class Readable:
 
 def readable() -> list[Readable]:
     live = Connection.objects.exclude(state=Connection.State.DISCONNECTED).prefetch_related("streams")
-    return [
-        Readable(
-            connection,
-            connector(connection.connector).manifest.name,
-            list(connection.streams.all()),
-        )
-        for connection in live.order_by("connected_at")
-    ]
+    return [Readable(connection, list(connection.streams.all())) for connection in live.order_by("connected_at")]
 
 
 def recent_runs(connection_id: str = "", state: str = "") -> QuerySet[SyncRun]:

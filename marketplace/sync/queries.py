@@ -27,8 +27,8 @@ class Shelf:
     count: int
 
 
-def shelves() -> list[tuple[Connection, str, list[Shelf]]]:
-    """Every connection with its provider's name and its data types, in the providers' own words; two statements."""
+def shelves() -> list[tuple[Connection, list[Shelf]]]:
+    """Every connection with its data types, in the providers' own words; two statements."""
     counts: dict[tuple[uuid.UUID, str], int] = {
         (row["connection_id"], row["data_type"]): row["count"]
         for row in Record.objects.values("connection_id", "data_type").annotate(count=Count("id")).order_by()
@@ -42,7 +42,7 @@ def shelves() -> list[tuple[Connection, str, list[Shelf]]]:
             for (connection_id, data_type), count in sorted(counts.items(), key=lambda item: _place(labels, item[0][1]))
             if connection_id == connection.pk
         ]
-        found.append((connection, read.manifest.name, here))
+        found.append((connection, here))
     return found
 
 

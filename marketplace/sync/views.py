@@ -43,9 +43,9 @@ def records(request: TenantRequest) -> HttpResponse:
     return TemplateResponse(request, "sync/records.html", context)
 
 
-def _chosen(every: list[tuple[Connection, str, list[Shelf]]], request: TenantRequest) -> Shelf | None:
+def _chosen(every: list[tuple[Connection, list[Shelf]]], request: TenantRequest) -> Shelf | None:
     """The one asked for, else the first there is."""
-    flat = [shelf for _, _, here in every for shelf in here]
+    flat = [shelf for _, here in every for shelf in here]
     wanted = (request.GET.get("connection"), request.GET.get("type"))
     return next(
         (shelf for shelf in flat if (str(shelf.connection.pk), shelf.data_type) == wanted), flat[0] if flat else None

@@ -84,7 +84,7 @@ def test_templates_say_which_systems_can_run_them_and_what_is_missing(
         connect(alice, "shopify", "Kestrel Shop")
         connect(alice, "xero", "Kestrel Books")
     page = bob_client.get(f"{FLOWS}new/").content.decode()
-    assert "Kestrel Shop → Kestrel Books" in page
+    assert "Shopify (Kestrel Shop) → Xero (Kestrel Books)" in page
     assert "Set up Orders" in page
 
 

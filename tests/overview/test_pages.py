@@ -69,8 +69,8 @@ def test_home_ranks_what_needs_attention_by_money(flow: Flow, tenant: Tenant, al
         Connection.objects.filter(pk=flow.target_id).update(state="needs_reconnect", problem="Xero ended it.")
     page = text_of(alice_client.get(HOME))
     places = [
-        page.index("Kestrel books needs reconnecting"),
-        page.index("1 order could not be read"),
+        page.index("Xero (Kestrel books) needs reconnecting"),
+        page.index("1 order could not be read From Shopify (Kestrel shop)."),
         page.index("1 order: a value has no choice in the field mapping yet"),
         page.index("1 order: dated in a closed period"),
     ]
@@ -129,7 +129,7 @@ def test_home_costs_the_same_however_much_there_is(
 
 def test_new_business_is_told_what_comes_first(tenant: Tenant, alice_client: Client) -> None:
     page = text_of(alice_client.get("/o/kestrel/"))
-    assert "Connect where you sell or get paid" in page
+    assert "Connect where you sell" in page
     assert "Open the catalogue" in page
 
 

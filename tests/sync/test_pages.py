@@ -54,7 +54,7 @@ def shown(client: Client, query: str) -> list[str]:
 
 def test_data_types_are_listed_in_the_providers_words_with_counts(shop: Connection, alice_client: Client) -> None:
     page = text_of(alice_client.get(LIST))
-    assert "Kestrel shop (Shopify) Orders 3 Customers 1" in page
+    assert "Shopify (Kestrel shop) Orders 3 Customers 1" in page
 
 
 @pytest.mark.parametrize(
