@@ -96,28 +96,25 @@ def _columns(months: Sequence[FlowMonth], others: Sequence[tuple[Flow, dict[str,
     return {"shows_compared": compared, "shows_pending": pending, "columns": 5 + compared + pending}
 
 
+FIRST_STEPS = (
+    ("Connect where you sell", "A shop or a payment provider: where your sales come from."),
+    ("Connect your ledger", "Where they belong in the end."),
+    ("Add a flow", "What goes where. Orders to invoices is a good first one; most choices are made for you."),
+    (
+        "Rehearse and compare",
+        "Edge cases first, then a few records, then beside what staff post. You say when it goes live.",
+    ),
+)
+
+
 def _start(request: TenantRequest, steps: FirstSteps) -> dict[str, object]:
-    catalogue = reverse("catalogue", args=[request.tenant.slug])
+    taken = [steps.has_source, steps.has_ledger, steps.flow is not None]
+    current = next((position for position, is_taken in enumerate(taken) if not is_taken), len(taken))
     return {
         "steps": steps,
-        "items": [
-            {
-                "is_met": steps.has_source,
-                "text": "Connect where you sell or get paid",
-                "url": "" if steps.has_source else catalogue,
-            },
-            {"is_met": steps.has_ledger, "text": "Connect your ledger", "url": "" if steps.has_ledger else catalogue},
-            {
-                "is_met": steps.flow is not None,
-                "text": "Add a flow: what goes where",
-                "hint": "Orders to invoices is a good first one.",
-            },
-            {
-                "is_met": False,
-                "text": "Rehearse it, then post a few records",
-                "hint": "Nothing reaches your books before you say so.",
-            },
-        ],
+        "titles": [title for title, _ in FIRST_STEPS],
+        "current": current + 1,
+        "step": FIRST_STEPS[current],
         "may_connect": request.membership.may(Role.ADMIN),
         "activity": activity_of(request.tenant),
     }
