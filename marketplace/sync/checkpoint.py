@@ -101,9 +101,7 @@ def storable(body: bytes) -> str:
     return body.decode().replace("\\u0000", "")
 
 
-def _keep_rejected(
-    connection_id: uuid.UUID, data_type: str, rejected: Sequence[RejectedRow], at: dt.datetime
-) -> None:
+def _keep_rejected(connection_id: uuid.UUID, data_type: str, rejected: Sequence[RejectedRow], at: dt.datetime) -> None:
     rows = [
         (connection_id, data_type, row.external_id[:120], row.reason, json.dumps(row.raw, default=str), at)
         for row in rejected
