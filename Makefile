@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 SOURCES := marketplace connectors tenants tests manage.py conftest.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo run test bench check check-deploy lint format lock clean
+.PHONY: help env demo run test bench faults check check-deploy lint format lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test: env ## Run every test
 
 bench: env ## Print what the engine costs, with the gates it keeps
 	@$(BIN)/pytest tests/benchmarks -m benchmark -s -q
+
+faults: env ## Kill, pause, lose and repeat; print what was tried
+	@$(BIN)/pytest tests/faults -m faults -q
 
 lint: env ## Check style, layers and types
 	$(BIN)/ruff format --check $(SOURCES)

@@ -1,10 +1,12 @@
 """Writing to a ledger: intent first, one writer per connection, never a blind repeat.
 
 1. What an earlier writer left `sending` is `uncertain`: it may or may not have arrived.
-2. Uncertain batches are looked up by reference; what is found is posted, the rest is planned again after a quiet time.
+2. Uncertain batches are looked up by reference. What is found is posted; a batch of which nothing is found is sent once more after a
+   quiet time, under the same key, so that the provider takes it once even if the first request was only late.
 3. The next batch is committed as intent, the lease is checked, the request is sent, the answer is committed.
 
-Each step is its own transaction; HTTP happens between them.
+Each step is its own transaction; HTTP happens between them. Each transaction holds the lease, so a writer that was overtaken while it
+waited for an answer writes nothing down any more.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import datetime as dt
 import hashlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -37,6 +40,9 @@ from tenants.context import tenant
 
 WRITE_ORDER = ("customer", "invoice", "credit_note", "customer_payment", "bank_transfer", "expense")
 QUIET_SECONDS = 10
+PAUSED_AGAIN = dt.timedelta(
+    minutes=5
+)  # nothing is sent while a flow is paused; what is unconfirmed is looked up now and then
 AHEAD = 1000  # how many documents a connector is told of before the first batch of them is written
 SLICE_SECONDS = 15.0
 
@@ -47,6 +53,10 @@ class UnableToPost(Exception):
     def __init__(self, message: str, retry_in: dt.timedelta) -> None:
         super().__init__(message)
         self.retry_in = retry_in
+
+
+#: A batch of which the ledger shows nothing, and its postings.
+Unconfirmed = tuple[PostingBatch, list[Posting]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Sending:
 
 def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.timedelta | None:
     """Write what is planned for one ledger for a slice of time. Answers when to go on; None when nothing is left."""
-    with tenant(tenant_id):
+    with _holding(tenant_id):
         connection = Connection.objects.get(pk=connection_id)
         if connection.state != Connection.State.CONNECTED:
             raise UnableToPost("the connection needs reconnecting", dt.timedelta(minutes=15))
@@ -69,16 +79,27 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
             state=PostingBatch.State.UNCERTAIN, problem="The answer never came."
         )
     client = client_for(tenant_id, connection)
-    still_unknown = _look_up_uncertain(tenant_id, connection, client)
+    still_unknown, to_repeat = _look_up_uncertain(tenant_id, connection, client)
     until = time.monotonic() + SLICE_SECONDS
     told: dict[str, int] = {}
     while time.monotonic() < until:
-        sending = _commit_intent(tenant_id, connection, client, told)
+        if to_repeat:
+            sending = _intend_again(tenant_id, connection, *to_repeat.pop(0))
+        else:
+            sending = _commit_intent(tenant_id, connection, client, told)
         if sending is None:
             return still_unknown
         if not _send(tenant_id, connection, client, sending):
             return dt.timedelta(0)
     return dt.timedelta(0)
+
+
+@contextmanager
+def _holding(tenant_id: uuid.UUID) -> Iterator[None]:
+    """A transaction of the one writer of this ledger. Raises `LeaseLost` when that is somebody else by now."""
+    with tenant(tenant_id):
+        check_lease()
+        yield
 
 
 def _commit_intent(
@@ -92,7 +113,7 @@ def _commit_intent(
     stream = connector(connection.connector).writable(postings[0].data_type)
     _anticipate(tenant_id, client, stream, postings, told)
     request = stream.preview(client, [draft_of(posting) for posting in postings])
-    with tenant(tenant_id):
+    with _holding(tenant_id):
         return _intend(connection, stream, postings, request)
 
 
@@ -162,6 +183,20 @@ def _intend(connection: Connection, stream: WritableStream, chosen: list[Posting
     return Sending(batch, chosen, [draft_of(posting) for posting in chosen], stream)
 
 
+def _intend_again(
+    tenant_id: uuid.UUID, connection: Connection, batch: PostingBatch, postings: Sequence[Posting]
+) -> Sending:
+    """The very same request once more: the same documents in the same order, so the provider knows the key."""
+    with _holding(tenant_id):
+        batch.state, batch.sent_at = PostingBatch.State.SENDING, now()
+        batch.save(update_fields=["state", "sent_at"])
+        Posting.objects.filter(batch=batch, state__in=_FLYING).update(
+            state=Posting.State.SENDING, attempts=F("attempts") + 1
+        )
+    stream = connector(connection.connector).writable(batch.data_type)
+    return Sending(batch, postings, [draft_of(posting) for posting in postings], stream)
+
+
 def draft_of(posting: Posting) -> Draft:
     """The document as it goes out: what it depends on is in the ledger by now and has an identity there."""
     document = decode(posting.data_type, msgspec.json.encode(posting.document))
@@ -189,14 +224,14 @@ def _send(tenant_id: uuid.UUID, connection: Connection, client: Client, sending:
     try:
         outcomes = _write(client, sending)
     except OutcomeUnknown as error:
-        with tenant(tenant_id):
+        with _holding(tenant_id):
             _mark_uncertain(sending.batch, error)
         return False
     except ConnectorError as error:
-        with tenant(tenant_id):
+        with _holding(tenant_id):
             _plan_again(sending.batch, error)
         raise UnableToPost(error.user_message, _pause(error, sending.postings)) from error
-    with tenant(tenant_id):
+    with _holding(tenant_id):
         _settle(sending, outcomes, client)
     return True
 
@@ -248,28 +283,42 @@ def _pause(error: ConnectorError, postings: Sequence[Posting]) -> dt.timedelta:
     return dt.timedelta(minutes=5)
 
 
-def _look_up_uncertain(tenant_id: uuid.UUID, connection: Connection, client: Client) -> dt.timedelta | None:
-    """Settle what can be settled. Answers when to look again at what the ledger does not show yet."""
+def _look_up_uncertain(
+    tenant_id: uuid.UUID, connection: Connection, client: Client
+) -> tuple[dt.timedelta | None, list[Unconfirmed]]:
+    """Settle what can be settled. Answers when to look again at what the ledger does not show yet, and what to send once more."""
     with tenant(tenant_id):
         batches = list(PostingBatch.objects.filter(connection=connection, state=PostingBatch.State.UNCERTAIN))
         waiting = {batch.pk: _flying(batch) for batch in batches}
-    look_again = None
+    pauses, to_repeat = [], []
     for batch in batches:
         postings = waiting[batch.pk]
         found = _found(connection, client, batch, postings)
         is_quiet = (now() - batch.sent_at).total_seconds() > QUIET_SECONDS
-        with tenant(tenant_id):
+        with _holding(tenant_id):
             settle_written({posting.pk: found[posting.key] for posting in postings if posting.key in found})
-            if is_quiet or len(found) == len(postings):
+            if len(found) < len(postings) and not is_quiet:
+                pauses.append(dt.timedelta(seconds=QUIET_SECONDS / 2))
+            elif found or not _is_whole(batch, postings):
+                # The provider had the request, or cannot be given the same one: what is missing is planned anew.
                 Posting.objects.filter(batch=batch, state__in=_FLYING).update(state=Posting.State.PLANNED)
                 _close(batch, client)
+            elif any(posting.flow.is_paused for posting in postings):
+                pauses.append(PAUSED_AGAIN)
             else:
-                look_again = dt.timedelta(seconds=QUIET_SECONDS / 2)
-    return look_again
+                to_repeat.append((batch, postings))
+    return min(pauses, default=None), to_repeat
+
+
+def _is_whole(batch: PostingBatch, postings: Sequence[Posting]) -> bool:
+    """Whether the same request can be made again. An update is not: it carries the version it replaces."""
+    return batch.action == "create" and batch_key(posting.key for posting in postings) == batch.key
 
 
 def _flying(batch: PostingBatch) -> list[Posting]:
-    return list(Posting.objects.filter(batch=batch, state__in=_FLYING).select_related("flow", "depends_on"))
+    """In the order in which they were sent."""
+    flying = Posting.objects.filter(batch=batch, state__in=_FLYING)
+    return list(flying.select_related("flow__target", "depends_on").order_by("id"))
 
 
 def _found(

@@ -1,0 +1,17 @@
+"""The settings of processes that a fault test starts: those of the tests, in that test's database and at its simulators."""
+
+import json
+import os
+from typing import Any
+
+from tests.settings import *  # noqa: F403 -- everything else is as in the tests
+from tests.settings import DATABASES
+
+_given: dict[str, Any] = json.loads(os.environ["FAULTS_SETTINGS"])
+
+DATABASES["default"]["NAME"] = _given["database"]
+SIMULATORS = _given["simulators"]
+SIMULATOR_SPEED = _given["speed"]
+PUBLIC_URL = _given["public_url"]
+REDIS_URL = _given["redis_url"]
+CELERY_BROKER_URL = _given["broker_url"]
