@@ -35,7 +35,7 @@ from marketplace.cutover.queries import (
     work_under_way,
 )
 from marketplace.cutover.sides import money_rows, side_rows
-from marketplace.cutover.words import difference_words, ledger_name, moneys_text
+from marketplace.cutover.words import difference_lines, ledger_name, moneys_text
 from marketplace.mapping.models import Flow, Stage
 from marketplace.mapping.templates import template
 from tenants.access import TenantRequest, member
@@ -137,7 +137,7 @@ def _row(pair: Pair, flow: Flow) -> dict[str, Any]:
         "ours_currency": posting.currency if posting else "",
         "theirs": entry.amount if entry else None,
         "theirs_currency": entry.currency if entry else "",
-        "words": difference_words(
+        "lines": difference_lines(
             [one for one in pair.differences if one["field"] not in IN_COLUMNS], pair.currency, ledger_name(flow)
         ),
         "needs_decision": pair.verdict != Verdict.MATCH,
@@ -229,7 +229,7 @@ def _csv_rows(pairs: Iterator[Pair], ledger: str) -> Iterator[tuple[Any, ...]]:
             entry.reference if entry else "",
             entry.occurred_on if entry else "",
             entry.amount if entry else None,
-            difference_words(pair.differences, pair.currency, ledger),
+            "; ".join(difference_lines(pair.differences, pair.currency, ledger)),
             pair.get_resolution_display(),
             pair.resolution_reason,
             pair.resolved_by or "",

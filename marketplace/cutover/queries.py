@@ -23,7 +23,6 @@ SORTS = {
     "date": ("occurred_on", "pk"),
     "money": ("money", "pk"),
     "verdict": ("verdict", "-money", "pk"),
-    "decision": ("resolution", "-money", "pk"),
 }
 
 

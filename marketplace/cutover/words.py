@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -221,18 +222,21 @@ def result_rows(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[t
     return [(label, expected[name], found.get(name)) for name, label in FIGURES if name in expected]
 
 
-def difference_words(differences: Sequence[Mapping[str, str]], currency: str, ledger: str) -> str:
-    """One sentence with every field that differs."""
-    parts = [
+def difference_lines(differences: Sequence[Mapping[str, str]], currency: str, ledger: str) -> list[str]:
+    """A line for every field that differs."""
+    return [
         f"{one['field']}: {_shown(one, 'ours', currency)} here, {_shown(one, 'theirs', currency)} in {ledger}"
         for one in differences
     ]
-    return "; ".join(parts)
 
 
 def _shown(difference: Mapping[str, str], side: str, currency: str) -> str:
     value = difference[side]
-    return money_text(Decimal(value), currency) if difference["field"] in ("Amount", "Tax") else value or "nothing"
+    if difference["field"] in ("Amount", "Tax"):
+        return money_text(Decimal(value), currency)
+    if difference["field"] == "Date":
+        return day_text(date.fromisoformat(value))
+    return value or "nothing"
 
 
 def moneys_text(moneys: Mapping[str, Decimal]) -> str:

@@ -159,6 +159,17 @@ def test_what_is_to_decide_comes_first_unless_asked(flow: Flow, alice_client: Cl
     assert page.index("Invoice #1002") < page.index("Invoice #1003")
 
 
+def test_comparison_tells_dates_that_differ_as_people_write_them(
+    tenant: Tenant, flow: Flow, alice_client: Client
+) -> None:
+    with tenant_context(tenant):
+        shadow(flow, invoice("1004", reference="#1004", number="1004"))
+        entry(flow, invoice("x1004", reference="#1004", date=dt.date(2026, 11, 2), party="Ada Hart"))
+        pair_flow(flow=flow)
+    page = text(alice_client, url(flow, "parallel/?verdict=timing"))
+    assert "Date: 10 Oct 2026 here, 2 Nov 2026 in Xero<br>Customer: Online shop customers here, Ada Hart" in page
+
+
 def test_comparison_names_what_staff_forgot(flow: Flow, alice_client: Client) -> None:
     page = text(alice_client, url(flow, "parallel/"))
     assert "1 invoice of GBP 120.00" in page
