@@ -293,12 +293,18 @@ _LINKED_OUTCOMES = """
 _OTHER_CURRENCY = """
     UPDATE posting_recordoutcome AS outcome
     SET state = 'held', stage = 'live', reason_code = 'wrong_currency',
-        reason = 'Staff entered it in another currency than it was paid in.', owner = 'bookkeeper',
-        next_step = 'Correct the entry in the ledger, then accept it here.', updated_at = %(at)s
-    WHERE outcome.flow_id = %(flow)s AND EXISTS (
-        SELECT FROM posting_posting posting JOIN cutover_pair pair ON pair.posting_id = posting.id
-        WHERE posting.flow_id = outcome.flow_id AND posting.record_id = outcome.record_id
-            AND posting.state = 'linked' AND pair.verdict = 'currency')
+        reason = format('Staff entered %%s of %%s in %%s; it was paid in %%s.', odd.name, odd.day, odd.theirs, odd.ours),
+        owner = 'bookkeeper', next_step = 'Correct the entry in the ledger, then accept it here.', updated_at = %(at)s
+    FROM (
+        SELECT DISTINCT ON (posting.record_id) posting.record_id, posting.currency AS ours, entry.currency AS theirs,
+            coalesce(nullif(entry.number, ''), nullif(entry.reference, ''), 'it') AS name,
+            to_char(entry.occurred_on, 'FMDD Mon YYYY') AS day
+        FROM posting_posting posting JOIN cutover_pair pair ON pair.posting_id = posting.id
+            JOIN sync_record entry ON entry.id = pair.entry_id
+        WHERE posting.flow_id = %(flow)s AND posting.state = 'linked' AND pair.verdict = 'currency'
+        ORDER BY posting.record_id, entry.number = '', posting.id
+    ) AS odd
+    WHERE outcome.flow_id = %(flow)s AND outcome.record_id = odd.record_id
 """
 _CATCH_UP = """
     UPDATE posting_recordoutcome AS outcome

@@ -206,6 +206,17 @@ def test_what_staff_forgot_is_offered_never_posted(compared: Flow, alice: User) 
     assert not Posting.objects.filter(state=Posting.State.PLANNED).exists()
 
 
+def test_entry_in_another_currency_is_named_for_the_bookkeeper(compared: Flow, alice: User) -> None:
+    ours = shadow(compared, invoice("2000", reference="#2000"))
+    entry(compared, invoice("x2000", number="INV-2613", reference="#2000", currency="EUR"))
+    pair_flow(flow=compared)
+    Pair.objects.filter(posting=ours).update(resolution=Pair.Resolution.OURS_RIGHT)
+    move_flow(flow=compared, to_stage=Stage.LIVE, user=alice, today=TODAY)
+    outcome = RecordOutcome.objects.get(record=ours.record)
+    assert (outcome.state, outcome.reason_code) == ("held", "wrong_currency")
+    assert outcome.reason == "Staff entered INV-2613 of 10 Oct 2026 in EUR; it was paid in GBP."
+
+
 def test_what_staff_rightly_left_out_stays_out(compared: Flow, alice: User) -> None:
     left_out = shadow(compared, invoice("2000", reference="#2000"))
     pair_flow(flow=compared)
