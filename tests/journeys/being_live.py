@@ -56,11 +56,13 @@ def trace(walk: Walk) -> None:
     person.follow(forgotten)
     person.sees("What became of it")
     person.look("record")
-    person.follow(re.compile("^Invoice"))
+    person.follow(re.compile("^Invoice"), person.row(f"Invoice {forgotten.strip('#')}", "Posted"))
     person.sees(re.compile(f"The source: order {forgotten}", re.I))
     person.sees("The field mapping: version 2")
     person.sees("The journal it makes")
-    person.page.get_by_text("request", exact=False).first.wait_for()
+    person.page.get_by_text("This document’s part of it").click()
+    person.sees('"InvoiceNumber"')
+    person.sees("Identity there")
     person.look("trace")
 
 

@@ -62,6 +62,14 @@ class Journey:
         with opened_browser(self.stack.url, self.findings) as person:
             walk = Walk(person, self.stack)
             for step in STEPS:
-                step(walk)
+                self._take(step, walk)
             self.home = walk.home
             self.signed_in = person.page.context.storage_state()
+
+    def _take(self, step: Callable[[Walk], None], walk: Walk) -> None:
+        """A step that fails leaves a picture of where it did, when pictures are wanted."""
+        try:
+            step(walk)
+        except Exception:
+            self.findings.picture(walk.person.page, f"failed-{step.__name__}")
+            raise

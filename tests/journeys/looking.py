@@ -14,7 +14,10 @@ from playwright.sync_api import ConsoleMessage, Page
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 780}
+HIGHEST = 1600
 MOST_BYTES = 100_000
+# The field mapping offers every account of the ledger in each of its lists.
+MOST_BYTES_OF_A_MAPPING = 200_000
 # Address and size of the page itself and of all it loads but pictures.
 LOADED = """() => [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
     .filter((one) => !['img', 'image'].includes(one.initiatorType) && !/\\.svg(\\?|$)/.test(one.name))
@@ -62,14 +65,14 @@ class Findings:
         page.wait_for_load_state()
         self.looked_at.append(_path(page))
         weight = self._weight(page)
-        if weight > MOST_BYTES:
+        if weight > (MOST_BYTES_OF_A_MAPPING if _path(page).endswith("/mapping/") else MOST_BYTES):
             self.weight.append(f"{_path(page)}: {weight:,} bytes")
         self._look_in(page, "light", name)
         self._look_in(page, "dark", f"{name}-dark" if name else "")
         page.emulate_media(color_scheme="light")
         page.set_viewport_size(PHONE)  # type: ignore[arg-type]
         self.width += [f"{_path(page)}: {found}" for found in page.evaluate(TOO_WIDE)]
-        self._picture(page, f"{name}-phone" if name else "")
+        self.picture(page, f"{name}-phone" if name else "")
         page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
 
     def _weight(self, page: Page) -> int:
@@ -86,14 +89,14 @@ class Findings:
         for found in Axe().run(page).response["violations"]:
             where = "; ".join(str(node["target"][0]) for node in found["nodes"][:3])
             self.accessibility.append(f"{_path(page)} ({scheme}): {found['id']} at {where}")
-        self._picture(page, name)
+        self.picture(page, name)
 
-    def _picture(self, page: Page, name: str) -> None:
-        """The whole page in a window as high as it, so that what sticks to the window stands where it belongs."""
+    def picture(self, page: Page, name: str) -> None:
+        """In a window as high as the page, so that what sticks to the window stands where it belongs; long lists are cut."""
         if self.pictures and name:
             size = page.viewport_size or DESKTOP
             height = page.evaluate("document.documentElement.scrollHeight")
-            page.set_viewport_size({"width": size["width"], "height": max(height, size["height"])})
+            page.set_viewport_size({"width": size["width"], "height": min(max(height, size["height"]), HIGHEST)})
             page.screenshot(path=self.pictures / f"{name}.png")
             page.set_viewport_size({"width": size["width"], "height": size["height"]})
 

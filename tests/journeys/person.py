@@ -95,9 +95,12 @@ class Person:
     def path(self) -> str:
         return re.sub(r"^https?://[^/]+", "", self.page.url)
 
-    def row(self, text: str) -> Locator:
-        """The row of a table that says this."""
-        return self.page.get_by_role("row").filter(has_text=text).first
+    def row(self, *texts: str) -> Locator:
+        """The first row of a table that says all of this."""
+        rows = self.page.get_by_role("row")
+        for text in texts:
+            rows = rows.filter(has_text=text)
+        return rows.first
 
     def look(self, name: str = "") -> None:
         if self.findings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.journeys.trading import SHOP, trade
+from tests.journeys.trading import SHOP, past_month, trade
 from tests.journeys.walk import COLLEAGUE, FLOW, PASSWORD, Walk
 
 
@@ -124,7 +124,7 @@ def add_flow(walk: Walk) -> None:
     person.look()
     person.follow(f"Set up {FLOW}")
     person.look()
-    first = walk.month.orders[0].placed_at.date().replace(day=1)
+    first, _ = past_month()
     person.fill("Start date", first.isoformat())
     person.click("Add this flow")
     person.is_at("Field mapping")
