@@ -35,6 +35,7 @@ from tenants.models import Tenant
 BATCH = 500
 PLANNING_STAGES = (Stage.PILOT, Stage.PARALLEL, Stage.LIVE)
 IN_LEDGER = (Posting.State.POSTED, Posting.State.LINKED)
+FLYING = (Posting.State.SENDING, Posting.State.UNCERTAIN)  # the ledger may or may not have it
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,35 @@ class Planning:
 
 def plan_flow(*, owner: Tenant, flow: Flow) -> int:
     """Plan the next batch of records; inside the tenant's transaction. Returns how many were planned, 0 when none is left."""
-    if flow.is_paused or flow.stage not in PLANNING_STAGES or flow.mapping is None:
+    if not _is_planned(flow):
         return 0
-    sources = _sources(flow)
+    assert flow.mapping is not None
+    chosen = _sources(flow)
+    existing = _existing(flow, [source.id for source in chosen])
+    sources = [source for source in chosen if not _is_flying(existing.get(source.id, []))]
     if not sources:
         return 0
     planning = Planning(owner, flow, planner_for(flow.template, flow.mapping), circumstances_of(flow, owner), now())
-    existing = _existing(flow, [source.id for source in sources])
     planned = Planned()
     ids = _new_ids(len(sources) * 2)
     for source in sources:
         plan_record(planning, source, existing.get(source.id, []), planned, ids)
     _write(planned)
     return len(sources)
+
+
+def waits_for_answers(flow: Flow) -> bool:
+    """Whether records are left that cannot be planned before the ledger has answered: they changed while their documents were
+    under way. To be asked after `plan_flow` found nothing more."""
+    if not _is_planned(flow):
+        return False
+    with database.cursor() as cursor:
+        cursor.execute(_IS_ANY_LEFT, [flow.pk, flow.source_id, template(flow.template).source_type])
+        return bool(cursor.fetchone()[0])
+
+
+def _is_planned(flow: Flow) -> bool:
+    return not flow.is_paused and flow.stage in PLANNING_STAGES and flow.mapping is not None
 
 
 def plan_record(
@@ -299,6 +316,11 @@ def _existing(flow: Flow, record_ids: list[int]) -> dict[int, list[Posting]]:
     return found
 
 
+def _is_flying(existing: list[Posting]) -> bool:
+    """The writer took it between our choosing and our locking: what is under way must not be replaced."""
+    return any(posting.state in FLYING for posting in existing)
+
+
 def _write(planned: Planned) -> None:
     if planned.withdrawn:
         Posting.objects.filter(pk__in=planned.withdrawn).update(state=Posting.State.WITHDRAWN)
@@ -326,13 +348,17 @@ _POSTING_COLUMNS = (
     "depends_on_id", "external_id", "number", "reference", "occurred_on", "amount", "tax_amount", "currency", "party",
     "ledger_account", "created_at", "external_number", "external_version", "url", "problem", "attempts",
 )  # fmt: skip
-_SOURCES = """
-    SELECT record.id, record.external_id, record.digest, record.body::text, record.is_deleted, record.occurred_on,
-        record.amount, record.currency
+_LEFT = """
     FROM sync_record record
     LEFT JOIN posting_recordoutcome outcome ON outcome.flow_id = %s AND outcome.record_id = record.id
     WHERE record.connection_id = %s AND record.data_type = %s
         AND (outcome.id IS NULL OR outcome.digest <> record.digest OR outcome.is_replay_asked)
+"""
+_IS_ANY_LEFT = f"SELECT EXISTS (SELECT {_LEFT})"
+_SOURCES = f"""
+    SELECT record.id, record.external_id, record.digest, record.body::text, record.is_deleted, record.occurred_on,
+        record.amount, record.currency
+    {_LEFT}
         AND NOT EXISTS (SELECT FROM posting_posting flying WHERE flying.flow_id = outcome.flow_id
             AND flying.record_id = record.id AND flying.state IN ('sending', 'uncertain'))
     ORDER BY record.id LIMIT %s

@@ -9,13 +9,14 @@ import uuid
 from marketplace.core.summaries import SUMMARY_KIND, ask_for_summary
 from marketplace.core.work import handles, request_work
 from marketplace.mapping.models import Flow, Stage
-from marketplace.posting.planning import plan_flow
+from marketplace.posting.planning import plan_flow, waits_for_answers
 from marketplace.posting.summaries import refresh_summary
 from marketplace.posting.writing import write_postings
 from tenants.context import tenant
 
 SLICE_SECONDS = 15.0
 GATHER = dt.timedelta(milliseconds=200)  # so that full batches are written, not the first few of a page
+ANSWERED_WITHIN = dt.timedelta(seconds=10)  # after which what changed while it was being sent is looked at again
 
 
 @handles("plan")
@@ -26,7 +27,7 @@ def plan(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
         with tenant(tenant_id) as owner:
             flow = _locked(key)
             if not plan_flow(owner=owner, flow=flow):
-                return None
+                return ANSWERED_WITHIN if waits_for_answers(flow) else None
             following = ("pair", str(flow.pk)) if flow.stage == Stage.PARALLEL else ("post", str(flow.target_id))
             request_work(tenant_id=tenant_id, kind=following[0], key=following[1], delay=GATHER)
             ask_for_summary(tenant_id)

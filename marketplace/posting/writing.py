@@ -34,7 +34,7 @@ from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.posting.keys import batch_key
 from marketplace.posting.models import Posting, PostingBatch
-from marketplace.posting.planning import IN_LEDGER, writes_drafts
+from marketplace.posting.planning import FLYING, IN_LEDGER, writes_drafts
 from marketplace.posting.settling import settle_failures, settle_written
 from tenants.context import tenant
 
@@ -190,7 +190,7 @@ def _intend_again(
     with _holding(tenant_id):
         batch.state, batch.sent_at = PostingBatch.State.SENDING, now()
         batch.save(update_fields=["state", "sent_at"])
-        Posting.objects.filter(batch=batch, state__in=_FLYING).update(
+        Posting.objects.filter(batch=batch, state__in=FLYING).update(
             state=Posting.State.SENDING, attempts=F("attempts") + 1
         )
     stream = connector(connection.connector).writable(batch.data_type)
@@ -301,7 +301,7 @@ def _look_up_uncertain(
                 pauses.append(dt.timedelta(seconds=QUIET_SECONDS / 2))
             elif found or not _is_whole(batch, postings):
                 # The provider had the request, or cannot be given the same one: what is missing is planned anew.
-                Posting.objects.filter(batch=batch, state__in=_FLYING).update(state=Posting.State.PLANNED)
+                Posting.objects.filter(batch=batch, state__in=FLYING).update(state=Posting.State.PLANNED)
                 _close(batch, client)
             elif any(posting.flow.is_paused for posting in postings):
                 pauses.append(PAUSED_AGAIN)
@@ -317,7 +317,7 @@ def _is_whole(batch: PostingBatch, postings: Sequence[Posting]) -> bool:
 
 def _flying(batch: PostingBatch) -> list[Posting]:
     """In the order in which they were sent."""
-    flying = Posting.objects.filter(batch=batch, state__in=_FLYING)
+    flying = Posting.objects.filter(batch=batch, state__in=FLYING)
     return list(flying.select_related("flow__target", "depends_on").order_by("id"))
 
 
@@ -331,6 +331,3 @@ def _found(
         return stream.find(client, [draft_of(posting) for posting in postings])
     except ConnectorError as error:
         raise UnableToPost(error.user_message, _pause(error, postings or [Posting(attempts=1)])) from error
-
-
-_FLYING = (Posting.State.SENDING, Posting.State.UNCERTAIN)

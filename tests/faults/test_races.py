@@ -1,0 +1,88 @@
+"""Two workers at the same rows in the same moment, step by step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from connectors.testing.faults import Fault
+from marketplace.core.work import request_work
+from marketplace.posting import tasks
+from marketplace.posting.models import Posting
+from tenants.context import tenant
+from tests.faults.processes import wait_until
+from tests.faults.world import work_quietly
+from tests.installations.conftest import served, simulators  # noqa: F401 -- fixtures
+from tests.posting.conftest import books  # noqa: F401 -- a fixture
+from tests.posting.world import PLACED, Books, arrive, order, read_as
+
+pytestmark = pytest.mark.faults
+
+CREATE = "* /api.xro/2.0/Invoices"
+LATER = timedelta(milliseconds=200)  # when planning has found nothing to plan
+
+
+@contextmanager
+def being_sent(ledger: Books) -> Iterator[None]:
+    """Another worker commits the intent to send everything planned, as soon as somebody waits for those rows."""
+    is_taken = threading.Event()
+
+    def send() -> None:
+        try:
+            with tenant(ledger.owner):
+                Posting.objects.filter(state=Posting.State.PLANNED).update(state=Posting.State.SENDING)
+                is_taken.set()
+                wait_until(somebody_waits, "the planner waiting for the writer")
+        finally:
+            connection.close()
+
+    writer = threading.Thread(target=send)
+    writer.start()
+    is_taken.wait(timeout=10)
+    yield
+    writer.join()
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def change(ledger: Books) -> None:
+    """The shop changes the order after it was planned."""
+    with tenant(ledger.owner):
+        arrive(ledger.flow.source, read_as(order(1001, "150.00", updated_at=PLACED + timedelta(hours=1))))
+
+
+def test_record_that_changes_while_its_posting_is_being_sent_is_not_replaced(
+    transactional_db: None,
+    books: Books,  # noqa: F811
+) -> None:
+    books.take(order(1001))
+    change(books)
+    with being_sent(books):
+        books.plan()
+    assert [(posting.state, posting.version) for posting in books.postings()] == [("sending", 1)]
+
+
+def test_record_that_changed_while_its_answer_was_lost_is_judged_once_the_answer_is_known(
+    books: Books,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "ANSWERED_WITHIN", 2 * LATER)
+    books.take(order(1001))
+    books.simulator.faults.add(Fault(match=CREATE, kind="drop_after"))
+    books.write()
+    change(books)
+    request_work(tenant_id=books.owner.pk, kind="post", key=str(books.connection.pk), delay=LATER)
+    work_quietly()
+    assert [line["amount"] for line in books.entries()] == ["120.00"]
+    assert books.states() == {"#1001": "held changed_after_posting"}
