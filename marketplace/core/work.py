@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 180
-RETRY_SECONDS = (2, 10, 30, 120, 600)
+RETRY_SECONDS: tuple[float, ...] = (2, 10, 30, 120, 600)
 
 WorkFunction = Callable[[uuid.UUID, str], "dt.timedelta | None"]
 _functions: dict[str, WorkFunction] = {}

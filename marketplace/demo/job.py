@@ -40,8 +40,8 @@ from marketplace.installations.operations import (
     install_connector,
     start_consent,
 )
-from marketplace.mapping.models import Flow, MappingVersion, SourceOfTruth, Stage
 from marketplace.mapping.lists import standard_records
+from marketplace.mapping.models import Flow, MappingVersion, SourceOfTruth, Stage
 from marketplace.mapping.templates import template
 from marketplace.posting.decisions import exclude, post_again
 from marketplace.posting.models import Posting, RecordOutcome

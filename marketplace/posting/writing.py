@@ -83,6 +83,7 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
     until = time.monotonic() + SLICE_SECONDS
     told: dict[str, int] = {}
     while time.monotonic() < until:
+        sending: Sending | None
         if to_repeat:
             sending = _intend_again(tenant_id, connection, *to_repeat.pop(0))
         else:

@@ -19,7 +19,7 @@ def hasten(written_at_once: int) -> None:
     """Called once in each process that works. The order of these times to each other is as in production: a lease outlives a
     call, and what was not found is asked for again after a while."""
     work.LEASE_SECONDS = LEASE_SECONDS
-    work.RETRY_SECONDS = (0.2, 0.5, 1, 1, 1)  # type: ignore[assignment] -- whole seconds in production
+    work.RETRY_SECONDS = (0.2, 0.5, 1, 1, 1)
     writing.QUIET_SECONDS = QUIET_SECONDS
     reading.OFFLINE_RETRY = dt.timedelta(seconds=0.5)
     planning.BATCH = BATCH
