@@ -1,0 +1,84 @@
+"""Asking for work and finishing it, from many connections in the same moment."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from marketplace.core.models import WorkItem
+from marketplace.core.work import claim_work, do_work, handles, request_work
+from tenants.models import Tenant
+
+pytestmark = pytest.mark.faults
+
+ASKERS, EACH, WORKERS = 8, 25, 4
+
+
+class Counted:
+    """Work that notes what had been asked for when it began, and whether it ever ran twice at the same time."""
+
+    def __init__(self) -> None:
+        self.lock, self.running = threading.Lock(), threading.Lock()
+        self.asked = self.seen = self.runs = self.overlaps = 0
+
+    def work(self, tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
+        if not self.running.acquire(blocking=False):
+            self.overlaps += 1
+            return None
+        with self.lock:
+            self.seen, self.runs = self.asked, self.runs + 1
+        self.running.release()
+        return None
+
+
+def in_threads(count: int, function: Callable[[], None]) -> list[threading.Thread]:
+    """Started; each has a connection of its own."""
+
+    def run() -> None:
+        try:
+            function()
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_work_asked_for_by_many_is_never_forgotten_and_never_done_twice_at_once(
+    transactional_db: None, tenant: Tenant, tell: Any
+) -> None:
+    counted, is_over = Counted(), threading.Event()
+    handles("counted")(counted.work)
+    WorkItem.objects.all().delete()
+
+    def ask() -> None:
+        for _ in range(EACH):
+            with counted.lock:
+                counted.asked += 1
+            request_work(tenant_id=tenant.pk, kind="counted", key="one")
+
+    def work() -> None:
+        while not is_over.is_set():
+            claim = claim_work()
+            if claim is not None:
+                do_work(claim)
+
+    workers, askers = in_threads(WORKERS, work), in_threads(ASKERS, ask)
+    for thread in askers:
+        thread.join()
+    is_over.set()
+    for thread in workers:
+        thread.join()
+    while (claim := claim_work()) is not None:
+        do_work(claim)
+    assert (counted.seen, counted.overlaps) == (ASKERS * EACH, 0)
+    assert not WorkItem.objects.exists()
+    tell("work asked for while it is finished", ASKERS * EACH, counted.runs)
