@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -102,8 +103,9 @@ class ListedStream(Stream):
     overlap: ClassVar[dt.timedelta] = OVERLAP
     deletes: ClassVar[Literal["flag", "feed", "listing", "never"]] = "never"
 
+    @abstractmethod
     def read(self, raw: Raw) -> Record:
-        raise NotImplementedError
+        """One row of the list as a standard record."""
 
     def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
         shop = _client(client)

@@ -36,6 +36,10 @@ MONEY_IN = ("bank", "asset", "liability")
 
 def sale_fields(document: str, *, date_path: str, number: str, reference: str) -> tuple[TargetField, ...]:
     """The fields invoices and credit notes have in common."""
+    return (*_line_fields(document), *_head_fields(document, date_path, number, reference))
+
+
+def _line_fields(document: str) -> tuple[TargetField, ...]:
     return (
         TargetField(
             name="sales_ledger_account",
@@ -98,6 +102,11 @@ def sale_fields(document: str, *, date_path: str, number: str, reference: str) -
             default=NOTHING,
             hint="Where a cent of rounding goes. Empty: such an order is held.",
         ),
+    )
+
+
+def _head_fields(document: str, date_path: str, number: str, reference: str) -> tuple[TargetField, ...]:
+    return (
         TargetField(
             name="contact",
             label="Customer on the document",
