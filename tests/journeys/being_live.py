@@ -78,3 +78,6 @@ def order_live(walk: Walk) -> None:
     assert [one["by"] for one in walk.lines("invoice") if "#5001" in str(one["reference"])] == ["connector"]
     person.go(f"{walk.home}days/{dt.datetime.now(KESTREL.shop.zone).date().isoformat()}/")
     person.sees("Proved")
+    person.go(walk.flow)
+    person.sees("Every new record is posted to Xero by itself.")
+    person.look("flow")

@@ -66,7 +66,7 @@ class Person:
 
     # --- reading ---------------------------------------------------------------------------------------
 
-    def sees(self, text: str | re.Pattern[str], seconds: float = 15) -> None:
+    def sees(self, text: str | re.Pattern[str], seconds: float = 30) -> None:
         expect(self.page.locator("body")).to_contain_text(text, timeout=seconds * 1000, use_inner_text=True)
 
     def sees_not(self, text: str | re.Pattern[str]) -> None:

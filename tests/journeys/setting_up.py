@@ -110,7 +110,7 @@ def connect_ledger(walk: Walk) -> None:
 def decide_source_of_truth(walk: Walk) -> None:
     person = walk.person
     person.follow("Source of truth")
-    person.tick("Kestrel & Co is the source of truth for orders")
+    person.tick(re.compile("is the source of truth for orders"))
     person.click("Save")
     person.sees("Saved.")
     person.look("source-of-truth")

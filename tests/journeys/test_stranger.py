@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.journeys.addresses import of_every_kind, seen_by
@@ -40,10 +41,10 @@ def test_stranger_gets_404(addresses: dict[str, str], journey: Journey) -> None:
 
 
 def what_is_there(caller: Caller, path: str) -> tuple[int, int]:
-    """What comes of looking and of sending a form. An address that only takes forms may say so before it looks who asks: it says
-    the same for a business that does not exist."""
-    looked = caller.get(path).status_code
-    return 404 if looked == 405 else looked, caller.post(path).status_code
+    """What comes of looking and of sending a form. An address that takes only one of them, or only JSON, may say so before it looks
+    who asks, and then says it for a business that does not exist, too."""
+    looked, sent = caller.get(path).status_code, caller.post(path).status_code
+    return 404 if looked == 405 else looked, 404 if sent in (405, 415) else sent
 
 
 def test_owner_finds_what_a_stranger_does_not(addresses: dict[str, str], alice: Caller) -> None:
@@ -55,12 +56,15 @@ def test_owner_finds_what_a_stranger_does_not(addresses: dict[str, str], alice: 
 def test_nobody_is_sent_to_sign_in(addresses: dict[str, str], journey: Journey) -> None:
     with Caller(journey.stack.url) as nobody:
         answers = [(path, answer) for path in addresses.values() for answer in (nobody.get(path), nobody.post(path))]
-    wrong = [
-        (answer.request.method, path, answer.status_code)
-        for path, answer in answers
-        if answer.status_code != 405 and not answer.headers.get("location", "").startswith("/user/login/?next=")
-    ]
+    wrong = [(answer.request.method, path, answer.status_code) for path, answer in answers if not must_sign_in(answer)]
     assert wrong == []
+
+
+def must_sign_in(answer: httpx.Response) -> bool:
+    """A page leads to signing in, the API says that it wants to know who asks."""
+    if answer.request.url.path.startswith("/api/"):
+        return answer.status_code == 401
+    return answer.status_code == 405 or answer.headers.get("location", "").startswith("/user/login/?next=")
 
 
 def test_removed_member_gets_404_at_once(alice: Caller, journey: Journey) -> None:
