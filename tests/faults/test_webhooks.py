@@ -1,0 +1,150 @@
+"""Webhooks as badly sent and as roughly received as can be; the judges are the sender's own log and its own orders."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+from connectors.sdk.records import Order
+from marketplace.core.models import EventCopy, WebhookDelivery
+from marketplace.installations.models import Connection
+from marketplace.sync.models import Record, SyncRun
+from tenants.context import tenant
+from tests.benchmarks.driving import Business, provider
+from tests.faults.processes import children_of, kill, running, wait_until
+from tests.faults.world import SHOP, make_orders, work_quietly
+
+pytestmark = [pytest.mark.faults, pytest.mark.stack]
+
+EVENTS = 200
+SEED = 20263
+BLOWS = 8  # to the web server and its database connections, while deliveries arrive
+ENDED = ("delivered", "dropped", "given_up")
+
+
+@pytest.fixture
+def address(settings: Settings) -> str:
+    """Where the web server of the test will listen."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        settings.PUBLIC_URL = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    return settings.PUBLIC_URL
+
+
+@contextmanager
+def web(address: str, folder: Path) -> Iterator[Any]:
+    """The product's web server with two processes; one that is killed is replaced."""
+    command = (
+        *(sys.executable, "-m", "gunicorn", "marketplace.wsgi:application", "--no-control-socket"),
+        *("--workers", "2", "--threads", "2", "--worker-class", "gthread"),
+        *("--bind", address.removeprefix("http://"), "--log-level", "error"),
+    )
+    with running(command, folder / "web.log") as process:
+        wait_until(lambda: _answers(address), "the web server")
+        yield process
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/webhooks/shopify/simulator/").status_code == 405
+    except httpx.HTTPError:
+        return False
+
+
+def end_database_connections(except_ours: int) -> int:
+    """As a restart of the server does it: in the middle of whatever they are doing."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> %s",
+            [except_ours],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def our_backend() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def one_event_each(count: int) -> list[Order]:
+    """Orders that are not paid yet: the shop tells of each exactly once."""
+    return [msgspec.structs.replace(order, status="open", payments=()) for order in make_orders(count)]
+
+
+def strike(process: Any, dice: random.Random) -> None:
+    """Blows in turn, while the sender goes on."""
+    ours = our_backend()
+    for blow in range(BLOWS):
+        time.sleep(dice.uniform(0.05, 0.3))
+        if blow % 2:
+            kill(dice.choice(children_of(process)))
+            wait_until(lambda: len(children_of(process)) == 2, "the web server's second process")
+        else:
+            end_database_connections(ours)
+
+
+def sent() -> list[dict[str, Any]]:
+    with provider("shopify") as simulated:
+        return [entry for entry in simulated.deliveries() if entry["headers"]["X-Shopify-Topic"] == "orders/create"]
+
+
+def digest(entry: dict[str, Any]) -> str:
+    return hashlib.sha256(entry["body"].encode()).hexdigest()
+
+
+def amounts_at_the_shop(orders: list[Order]) -> dict[str, Any]:
+    return {order.id: order.total for order in orders}
+
+
+def amounts_here(owner: Any, source: Connection) -> dict[str, Any]:
+    with tenant(owner):
+        rows = Record.objects.filter(connection=source, data_type="order", is_deleted=False)
+        return dict(rows.values_list("external_id", "amount"))
+
+
+def test_events_dropped_repeated_and_shuffled_end_in_the_providers_state(
+    business: Business, address: str, simulators: dict[str, str], tmp_path: Path, tell: Any
+) -> None:
+    dice, orders = random.Random(SEED), one_event_each(EVENTS)
+    source = business.connect("shopify", SHOP, {"shop": SHOP})
+    work_quietly()
+    with web(address, tmp_path) as process, provider("shopify") as simulated:
+        habits = {"drop_percent": 5, "duplicate_percent": 10, "shuffle": True, "seed": SEED, "paused": True}
+        simulated.http.post("/_sim/webhooks", json=habits).raise_for_status()
+        simulated.enter(SHOP, orders, by="provider", emit=True)
+        simulated.http.post("/_sim/webhooks", json={"paused": False}).raise_for_status()
+        strike(process, dice)
+        wait_until(lambda: all(entry["status"] in ENDED for entry in sent()), "the end of sending")
+    log = sent()
+    rows = Counter(WebhookDelivery.objects.values_list("digest", flat=True))
+    acknowledged = {digest(entry) for entry in log if 200 in entry["answers"]}
+    assert len(log) == EVENTS
+    assert acknowledged <= set(rows) and set(rows.values()) == {1}
+    work_quietly()
+    assert not EventCopy.objects.filter(done_at=None).exists()
+    told_of = amounts_here(business.owner, source)
+    assert len(told_of) == len({digest(entry) for entry in log} & set(rows))
+    business.read(source)
+    work_quietly()
+    assert amounts_here(business.owner, source) == amounts_at_the_shop(orders)
+    with tenant(business.owner):
+        sweep = SyncRun.objects.filter(connection=source, data_type="order").latest("started_at")
+    assert sweep.drift_count == EVENTS - len(told_of) > 0
+    tell("events dropped, repeated, shuffled", EVENTS, len(log))
+    tell("web process killed, database connections ended", BLOWS, len(acknowledged))
