@@ -9,12 +9,15 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from django.db import connection, transaction
 from kombu.exceptions import OperationalError
+
+from tenants.context import tenant
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +148,14 @@ def check_lease() -> None:
     claim = _current.get()
     if claim is not None:
         hold_lease(claim)
+
+
+@contextmanager
+def holding_lease(tenant_id: uuid.UUID) -> Iterator[None]:
+    """One transaction in the tenant's schema of a worker that nobody can overtake before its end. Raises `LeaseLost`."""
+    with tenant(tenant_id):
+        check_lease()
+        yield
 
 
 def due_count() -> int:

@@ -15,8 +15,7 @@ import datetime as dt
 import hashlib
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -29,7 +28,7 @@ from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RateLimited, R
 from connectors.sdk.records import decode
 from connectors.sdk.streams import Draft, Outcome, Request, WritableStream, Written
 from marketplace.core.clock import now
-from marketplace.core.work import check_lease
+from marketplace.core.work import check_lease, holding_lease
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.posting.keys import batch_key
@@ -71,7 +70,7 @@ class Sending:
 
 def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.timedelta | None:
     """Write what is planned for one ledger for a slice of time. Answers when to go on; None when nothing is left."""
-    with _holding(tenant_id):
+    with holding_lease(tenant_id):
         connection = Connection.objects.get(pk=connection_id)
         if connection.state != Connection.State.CONNECTED:
             raise UnableToPost("the connection needs reconnecting", dt.timedelta(minutes=15))
@@ -95,14 +94,6 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
     return dt.timedelta(0)
 
 
-@contextmanager
-def _holding(tenant_id: uuid.UUID) -> Iterator[None]:
-    """A transaction of the one writer of this ledger. Raises `LeaseLost` when that is somebody else by now."""
-    with tenant(tenant_id):
-        check_lease()
-        yield
-
-
 def _commit_intent(
     tenant_id: uuid.UUID, connection: Connection, client: Client, told: dict[str, int]
 ) -> Sending | None:
@@ -114,7 +105,7 @@ def _commit_intent(
     stream = connector(connection.connector).writable(postings[0].data_type)
     _anticipate(tenant_id, client, stream, postings, told)
     request = stream.preview(client, [draft_of(posting) for posting in postings])
-    with _holding(tenant_id):
+    with holding_lease(tenant_id):
         return _intend(connection, stream, postings, request)
 
 
@@ -188,7 +179,7 @@ def _intend_again(
     tenant_id: uuid.UUID, connection: Connection, batch: PostingBatch, postings: Sequence[Posting]
 ) -> Sending:
     """The very same request once more: the same documents in the same order, so the provider knows the key."""
-    with _holding(tenant_id):
+    with holding_lease(tenant_id):
         batch.state, batch.sent_at = PostingBatch.State.SENDING, now()
         batch.save(update_fields=["state", "sent_at"])
         Posting.objects.filter(batch=batch, state__in=FLYING).update(
@@ -225,14 +216,14 @@ def _send(tenant_id: uuid.UUID, connection: Connection, client: Client, sending:
     try:
         outcomes = _write(client, sending)
     except OutcomeUnknown as error:
-        with _holding(tenant_id):
+        with holding_lease(tenant_id):
             _mark_uncertain(sending.batch, error)
         return False
     except ConnectorError as error:
-        with _holding(tenant_id):
+        with holding_lease(tenant_id):
             _plan_again(sending.batch, error)
         raise UnableToPost(error.user_message, _pause(error, sending.postings)) from error
-    with _holding(tenant_id):
+    with holding_lease(tenant_id):
         _settle(sending, outcomes, client)
     return True
 
@@ -296,7 +287,7 @@ def _look_up_uncertain(
         postings = waiting[batch.pk]
         found = _found(connection, client, batch, postings)
         is_quiet = (now() - batch.sent_at).total_seconds() > QUIET_SECONDS
-        with _holding(tenant_id):
+        with holding_lease(tenant_id):
             settle_written({posting.pk: found[posting.key] for posting in postings if posting.key in found})
             if len(found) < len(postings) and not is_quiet:
                 pauses.append(dt.timedelta(seconds=QUIET_SECONDS / 2))

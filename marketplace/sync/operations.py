@@ -21,7 +21,7 @@ from connectors.sdk.streams import Page, Stream
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.summaries import ask_for_summary
-from marketplace.core.work import check_lease, request_work
+from marketplace.core.work import holding_lease, request_work
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.sync.checkpoint import accept_page, digest_of
@@ -117,7 +117,6 @@ def _open_run(connection: Connection, state: StreamState) -> SyncRun:
 def _read_pages(reading: Reading, client: Client) -> bool:
     until = time.monotonic() + SLICE_SECONDS
     for page in reading.stream.pages(client, reading.state.cursor):
-        check_lease()
         _checkpoint(reading, page, client)
         if page.is_last:
             return True
@@ -127,8 +126,9 @@ def _read_pages(reading: Reading, client: Client) -> bool:
 
 
 def _checkpoint(reading: Reading, page: Page, client: Client) -> None:
-    """Records, changes, counts and cursor in one transaction: a crash repeats a page, it never skips one."""
-    with tenant(reading.tenant_id):
+    """Records, changes, counts and cursor in one transaction: a crash repeats a page, it never skips one.
+    A reader that was overtaken puts nothing back to where it had been."""
+    with holding_lease(reading.tenant_id):
         accepted = accept_page(
             connection_id=reading.connection.id,
             records=page.records,
@@ -155,7 +155,7 @@ def _checkpoint(reading: Reading, page: Page, client: Client) -> None:
 def _finish(reading: Reading) -> None:
     """A complete listing. What a regular check still found although webhooks cover the stream is drift, and said so."""
     has_webhooks = connector(reading.connection.connector).webhooks is not None
-    with tenant(reading.tenant_id):
+    with holding_lease(reading.tenant_id):
         run = SyncRun.objects.get(pk=reading.run.pk)
         run.state, run.finished_at = SyncRun.State.DONE, now()
         if has_webhooks and run.trigger == SyncRun.Trigger.POLL:
@@ -170,7 +170,7 @@ def _finish(reading: Reading) -> None:
 
 def _stop(reading: Reading, client: Client, error: ConnectorError) -> dt.timedelta:
     """Keep what was read, say what is wrong, and decide when to go on. Nothing read so far is lost."""
-    with tenant(reading.tenant_id):
+    with holding_lease(reading.tenant_id):
         run = SyncRun.objects.get(pk=reading.run.pk)
         run.problem, run.calls = error.user_message, run.calls + client.calls
         if not isinstance(error, TransientError):

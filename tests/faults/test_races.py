@@ -11,11 +11,14 @@ import pytest
 from django.db import connection
 
 from connectors.testing.faults import Fault
-from marketplace.core.work import request_work
+from marketplace.core import work
+from marketplace.core.models import WorkItem
 from marketplace.posting import tasks
 from marketplace.posting.models import Posting
+from marketplace.sync.models import StreamState
 from tenants.context import tenant
 from tests.faults.processes import wait_until
+from tests.faults.test_queue import in_threads
 from tests.faults.world import work_quietly
 from tests.installations.conftest import served, simulators  # noqa: F401 -- fixtures
 from tests.posting.conftest import books  # noqa: F401 -- a fixture
@@ -37,7 +40,7 @@ def being_sent(ledger: Books) -> Iterator[None]:
             with tenant(ledger.owner):
                 Posting.objects.filter(state=Posting.State.PLANNED).update(state=Posting.State.SENDING)
                 is_taken.set()
-                wait_until(somebody_waits, "the planner waiting for the writer")
+                wait_until(somebody_waits_for_us, "the planner waiting for the writer")
         finally:
             connection.close()
 
@@ -48,11 +51,9 @@ def being_sent(ledger: Books) -> Iterator[None]:
     writer.join()
 
 
-def somebody_waits() -> bool:
+def somebody_waits_for_us() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
+        cursor.execute("SELECT bool_or(pg_backend_pid() = ANY(pg_blocking_pids(pid))) FROM pg_locks WHERE NOT granted")
         return bool(cursor.fetchone()[0])
 
 
@@ -82,7 +83,35 @@ def test_record_that_changed_while_its_answer_was_lost_is_judged_once_the_answer
     books.simulator.faults.add(Fault(match=CREATE, kind="drop_after"))
     books.write()
     change(books)
-    request_work(tenant_id=books.owner.pk, kind="post", key=str(books.connection.pk), delay=LATER)
+    work.request_work(tenant_id=books.owner.pk, kind="post", key=str(books.connection.pk), delay=LATER)
     work_quietly()
     assert [line["amount"] for line in books.entries()] == ["120.00"]
     assert books.states() == {"#1001": "held changed_after_posting"}
+
+
+def test_reader_in_the_middle_of_its_checkpoint_is_not_overtaken(
+    transactional_db: None,
+    books: Books,  # noqa: F811
+) -> None:
+    """However late it is: another reader would be put back to this page's cursor."""
+    WorkItem.objects.all().delete()
+    work.request_work(tenant_id=books.owner.pk, kind="sync", key=f"{books.connection.pk}:company")
+    claim = work.claim_work()
+    assert claim is not None
+    with tenant(books.owner):
+        list(StreamState.objects.select_for_update())
+        (reader,) = in_threads(1, lambda: work.do_work(claim))
+        wait_until(somebody_waits_for_us, "the reader waiting in its checkpoint")
+        end_lease_unless_held()
+        overtaking = work.claim_work()
+    reader.join()
+    assert overtaking is None
+
+
+def end_lease_unless_held() -> None:
+    """As time would; what a worker holds in an open transaction cannot be claimed, whatever the clock says."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE public.core_workitem SET lease_until = clock_timestamp() - interval '1 second'"
+            " WHERE id IN (SELECT id FROM public.core_workitem FOR UPDATE SKIP LOCKED)"
+        )

@@ -41,8 +41,9 @@ def address(settings: Settings) -> str:
     """Where the web server of the test will listen."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        settings.PUBLIC_URL = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    return settings.PUBLIC_URL
+        found = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    settings.PUBLIC_URL = found
+    return found
 
 
 @contextmanager
