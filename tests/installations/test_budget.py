@@ -58,12 +58,14 @@ def test_window_holds_its_size_and_tells_how_long(impatient: None) -> None:
 def test_no_window_anywhere_holds_more_than_its_size() -> None:
     size, seconds = 20, 0.3
     budget = allowance(Limit(amount=size, seconds=3), speed=10)
-    spent: list[int] = []
+    asked: list[int] = []
+    granted: list[int] = []
     for _ in range(4 * size):
+        asked.append(counters().run(CLOCK, []))
         budget.spend("call", 1)
-        spent.append(counters().run(CLOCK, []))
-    assert min(later - first for first, later in zip(spent, spent[size:], strict=False)) >= seconds * 1000 - 5
-    assert spent[-1] - spent[0] < 4 * seconds * 1000 * 1.5
+        granted.append(counters().run(CLOCK, []))
+    # Between asking for one and holding the one that many places later lies a whole window, however slow this machine is.
+    assert min(later - first for first, later in zip(asked, granted[size:], strict=False)) >= seconds * 1000
 
 
 def test_workers_share_one_window(impatient: None) -> None:
