@@ -33,7 +33,7 @@ run: env ## Serve the site with everything it needs, without the demo
 	@$(BIN)/python manage.py stack
 
 test: env ## Run every test
-	@$(BIN)/pytest -n auto
+	@$(BIN)/pytest -n auto --dist loadgroup
 
 bench: env ## Print what the engine costs, with the gates it keeps
 	@$(BIN)/pytest tests/benchmarks -m benchmark -s -q

@@ -124,7 +124,7 @@ def _consequences(flow: Flow, from_stage: str) -> dict[str, int]:
     owner = current_tenant()
     request_work(tenant_id=owner.pk, kind="plan", key=str(flow.pk))
     if flow.stage == Stage.PARALLEL:
-        request_work(tenant_id=owner.pk, kind="pair", key=str(flow.pk))
+        compare_again(flow=flow)  # what staff entered up to this moment has to be there before it is called missing
     return {name: count for name, count in done.items() if count}
 
 

@@ -98,7 +98,7 @@ def _line_fields(document: str) -> tuple[TargetField, ...]:
             target=(document, "lines.ledger_account"),
             kind="choice",
             choices="ledger_account",
-            kinds=("income", "expense"),
+            kinds=("income", "expense", "liability"),
             default=NOTHING,
             hint="Where a cent of rounding goes. Empty: such an order is held.",
         ),
