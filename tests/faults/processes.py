@@ -23,7 +23,7 @@ class Endless(AssertionError):
     """Something that had to come about did not, in the time it had."""
 
 
-def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Raises `Endless`."""
     until = time.monotonic() + seconds
     while not is_so():
@@ -91,6 +91,8 @@ class Workers:
 
     def pause_before_writing(self, slug: str, words: str) -> None:
         """Stop the worker that is about to send a write with these words in it."""
+        for name in ("paused", "ended"):
+            (self._folder / f"{name}-{slug}").unlink(missing_ok=True)
         (self._folder / f"pause-{slug}").write_text(words)
 
     def paused(self, slug: str) -> int:

@@ -14,7 +14,7 @@ from connectors.testing.faults import Fault
 from marketplace.core import work
 from marketplace.core.models import WorkItem
 from marketplace.posting import tasks
-from marketplace.posting.models import Posting
+from marketplace.posting.models import Posting, PostingBatch
 from marketplace.sync.models import StreamState
 from tenants.context import tenant
 from tests.faults.processes import wait_until
@@ -87,6 +87,26 @@ def test_record_that_changed_while_its_answer_was_lost_is_judged_once_the_answer
     work_quietly()
     assert [line["amount"] for line in books.entries()] == ["120.00"]
     assert books.states() == {"#1001": "held changed_after_posting"}
+
+
+def test_request_that_may_still_be_under_way_is_repeated_as_it_was(
+    books: Books,  # noqa: F811
+) -> None:
+    """With the order that came meanwhile in it, it would be a new request to the ledger, and the late one a second entry."""
+    books.take(order(1001))
+    books.simulator.faults.add(Fault(match=CREATE, kind="drop_before"))
+    books.write()
+    with tenant(books.owner):
+        late = PostingBatch.objects.get(data_type="invoice")
+    books.take(order(1002))
+    books.let_quiet_time_pass()
+    books.write()
+    with tenant(books.owner):
+        batches = list(PostingBatch.objects.filter(data_type="invoice").order_by("size", "sent_at"))
+    assert [(batch.size, batch.state) for batch in batches] == [(1, "settled"), (1, "settled")]
+    assert late.key in {batch.key for batch in batches}
+    assert sorted(str(line["number"]) for line in books.entries()) == ["1001", "1002"]
+    assert {posting.number: posting.attempts for posting in books.postings()} == {"1001": 2, "1002": 1}
 
 
 def test_reader_in_the_middle_of_its_checkpoint_is_not_overtaken(

@@ -89,6 +89,7 @@ class Pause:
     def tell_end(self) -> None:
         """The work in which this process stood still has come to its end."""
         if self._was_here:
+            self._was_here = False
             self._ended.touch()
 
 

@@ -63,7 +63,7 @@ class World:
         with tenant(self.business.owner):
             return not Posting.objects.filter(state__in=ON_THE_WAY).exists()
 
-    def wait(self, seconds: float = 60.0) -> None:
+    def wait(self, seconds: float = 120.0) -> None:
         wait_until(self.is_done, "all work done", seconds)
 
 
