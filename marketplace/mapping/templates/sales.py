@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from connectors.sdk.records import CustomerPayment, Deal, Invoice, Order, SalePayment
 from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocument
@@ -41,23 +41,19 @@ def sale_fields(document: str, *, date_path: str, number: str, reference: str) -
 
 def _line_fields(document: str) -> tuple[TargetField, ...]:
     return (
-        TargetField(
-            name="sales_ledger_account",
-            label="Sales",
-            target=(document, "lines.ledger_account"),
-            kind="choice",
-            choices="ledger_account",
+        _account_field(
+            document,
+            "sales_ledger_account",
+            "Sales",
             kinds=INCOME,
             is_required=True,
             is_essential=True,
             hint="Where the items sold are booked.",
         ),
-        TargetField(
-            name="shipping_ledger_account",
-            label="Shipping charged",
-            target=(document, "lines.ledger_account"),
-            kind="choice",
-            choices="ledger_account",
+        _account_field(
+            document,
+            "shipping_ledger_account",
+            "Shipping charged",
             kinds=INCOME,
             is_essential=True,
             hint="Empty: booked with sales.",
@@ -72,36 +68,42 @@ def _line_fields(document: str) -> tuple[TargetField, ...]:
             default=of_map(),
             hint="What each tax of the source is in the ledger.",
         ),
-        TargetField(
-            name="gift_card_ledger_account",
-            label="Gift cards sold",
-            target=(document, "lines.ledger_account"),
-            kind="choice",
-            choices="ledger_account",
+        _account_field(
+            document,
+            "gift_card_ledger_account",
+            "Gift cards sold",
             kinds=("liability",),
             default=NOTHING,
             hint="A gift card is owed, not earned. Empty: booked with sales.",
         ),
-        TargetField(
-            name="tip_ledger_account",
-            label="Tips",
-            target=(document, "lines.ledger_account"),
-            kind="choice",
-            choices="ledger_account",
+        _account_field(
+            document,
+            "tip_ledger_account",
+            "Tips",
             kinds=("income", "liability"),
             default=NOTHING,
             hint="Empty: booked with sales.",
         ),
-        TargetField(
-            name="rounding_ledger_account",
-            label="Rounding",
-            target=(document, "lines.ledger_account"),
-            kind="choice",
-            choices="ledger_account",
+        _account_field(
+            document,
+            "rounding_ledger_account",
+            "Rounding",
             kinds=("income", "expense", "liability"),
             default=NOTHING,
             hint="Where a cent of rounding goes. Empty: such an order is held.",
         ),
+    )
+
+
+def _account_field(document: str, name: str, label: str, **kwargs: Any) -> TargetField:
+    """The ledger account one kind of line is booked on."""
+    return TargetField(
+        name=name,
+        label=label,
+        target=(document, "lines.ledger_account"),
+        kind="choice",
+        choices="ledger_account",
+        **kwargs,
     )
 
 
