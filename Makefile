@@ -32,14 +32,15 @@ demo: env ## Take demo businesses from the catalogue to go-live, then serve the 
 run: env ## Serve the site with everything it needs, without the demo
 	@$(BIN)/python manage.py stack
 
-test: env ## Run every test
-	@$(BIN)/pytest -n auto --dist loadgroup
+test: env ## Run every test but the fault campaign and the benchmarks
+	@$(BIN)/pytest -n auto --dist loadgroup -m "not faults and not benchmark"
 
 bench: env ## Print what the engine costs, with the gates it keeps
 	@$(BIN)/pytest tests/benchmarks -m benchmark -s -q
 
-faults: env ## Kill, pause, lose and repeat; print what was tried
-	@$(BIN)/pytest tests/faults -m faults -q
+faults: env ## The fault campaign and its table (SIZE=release: the whole of it; ONLY='test' SEED=n: one again)
+	@FAULTS_SIZE=$(SIZE) FAULTS_SEED=$(SEED) $(BIN)/pytest $(if $(ONLY),'$(ONLY)' -n0,tests/faults -n 2 --dist loadgroup) \
+		-m faults -q
 
 lint: env ## Check style, layers and types
 	$(BIN)/ruff format --check $(SOURCES)

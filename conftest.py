@@ -20,6 +20,7 @@ from tenants.provisioning import create_schema, ensure_template
 
 # Schemas that the fixtures `tenant` and `other_tenant` use; made once, in the database the others are copied from.
 TEST_SCHEMAS = ("t_kestrel", "t_marlow")
+pytest_plugins = ["tests.faults.removal"]
 _ROOT = Path(__file__).resolve().parent
 _lock: IO[str] | None = None
 

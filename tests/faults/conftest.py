@@ -1,10 +1,11 @@
-"""A business at simulators of its own, and the table of what was tried."""
+"""A business at simulators of its own, the campaign's size and seed, and the table of what was tried."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import pytest
 from _pytest.terminal import TerminalReporter
@@ -12,8 +13,15 @@ from pytest_django import Settings
 
 from tests.benchmarks.conftest import business  # noqa: F401 -- a fixture
 from tests.benchmarks.simulators import SPEED, serving
+from tests.faults.campaign import SEED, Row, Size, commit, seed_for, table
 
-HEADS = ("fault", "tried", "events", "lost", "duplicates")
+FAULT = "fault"
+
+
+class Tell(Protocol):
+    """See `tell`."""
+
+    def __call__(self, campaign: str, fault: str, *, tried: int, **counts: int) -> None: ...
 
 
 @pytest.fixture
@@ -25,20 +33,38 @@ def simulators(settings: Settings, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Any:
-    """A line of the table: what was tried, how often, on how many events; what was lost and what came twice."""
+def size() -> Size:
+    return Size.asked()
 
-    def add(fault: str, tried: int, events: int, lost: int = 0, duplicates: int = 0) -> None:
-        request.node.user_properties.append(("fault", (fault, tried, events, lost, duplicates)))
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """What all of a test's chance comes from; a failing one is printed with the command that replays it."""
+    chosen = seed_for(request.node.nodeid)
+    request.node.user_properties.append((SEED, chosen))
+    return chosen
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Tell:
+    """Adds a line to the table. Counts of what must not happen are nought when a test has come this far."""
+
+    def add(campaign: str, fault: str, *, tried: int, **counts: int) -> None:
+        own = dict(request.node.user_properties).get(SEED)
+        request.node.user_properties.append((FAULT, asdict(Row(campaign, fault, tried, seed=own, **counts))))
 
     return add
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    reports = [report for some in ("passed", "failed") for report in terminalreporter.stats.get(some, [])]
-    rows = [row for report in reports for name, row in getattr(report, "user_properties", []) if name == "fault"]
+    stats = terminalreporter.stats
+    reports = [report for some in ("passed", "failed") for report in stats.get(some, [])]
+    rows = [Row(**row) for report in reports for name, row in getattr(report, "user_properties", []) if name == FAULT]
     if rows:
-        terminalreporter.section("faults")
-        width = max(len(str(row[0])) for row in rows)
-        for first, *rest in (HEADS, *rows):
-            terminalreporter.write_line("  ".join([str(first).ljust(width), *(str(cell).rjust(10) for cell in rest)]))
+        terminalreporter.section(f"fault campaign, {Size.asked().name} size, {commit()}")
+        for line in table(rows):
+            terminalreporter.write_line(line)
+    for report in stats.get("failed", []):
+        own = dict(report.user_properties).get(SEED)
+        again = f"make faults SIZE={Size.asked().name} ONLY='{report.nodeid}'"
+        terminalreporter.write_line(f"again: {again}{f' SEED={own}' if own is not None else ''}")

@@ -4,8 +4,9 @@ import json
 import os
 from typing import Any
 
+from tests.faults.removal import REMOVE
 from tests.settings import *  # noqa: F403 -- everything else is as in the tests
-from tests.settings import DATABASES
+from tests.settings import DATABASES, INSTALLED_APPS
 
 _given: dict[str, Any] = json.loads(os.environ["FAULTS_SETTINGS"])
 
@@ -15,3 +16,5 @@ SIMULATOR_SPEED = _given["speed"]
 PUBLIC_URL = _given["public_url"]
 REDIS_URL = _given["redis_url"]
 CELERY_BROKER_URL = _given["broker_url"]
+if os.environ.get(REMOVE):
+    INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.apps.RemovalConfig"]

@@ -75,4 +75,4 @@ def test_work_goes_on_after_the_broker_lost_everything_and_was_away(
             trouble(broker)
         world.wait(RESUMED_WITHIN)
     check(business, world.flows, world.orders)
-    tell("broker wiped, broker killed and emptied", len(troubles), ORDERS * len(world.flows))
+    tell("C4", "broker wiped, broker killed and emptied", tried=len(troubles), events=ORDERS * len(world.flows))

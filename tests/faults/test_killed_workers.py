@@ -39,7 +39,7 @@ def test_killed_workers_lose_and_repeat_nothing(
         keep_killing(world, crew)
         world.wait()
     check(business, world.flows, world.orders)
-    tell("kill -9 of a worker", crew.kills, ORDERS * len(world.flows))
+    tell("C3", "kill -9 of a worker", tried=crew.kills, events=ORDERS * len(world.flows))
 
 
 @pytest.mark.parametrize("ledger", ["xero", "quickbooks"])
@@ -59,7 +59,7 @@ def test_worker_paused_beyond_its_lease_right_before_sending_repeats_nothing(
             crew.go_on(paused, ledger)
             world.wait()
     check(business, world.flows, world.orders)
-    tell(f"pause between intent and send, {ledger}", 2, len(world.orders))
+    tell("C2", f"pause between intent and send, {ledger}", tried=2, events=len(world.orders))
 
 
 def sell(world: World, orders: list[Order]) -> None:

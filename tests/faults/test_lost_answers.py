@@ -28,4 +28,4 @@ def test_lost_answers_of_two_ledgers_lose_and_repeat_nothing(
         world.read()
         world.wait()
     check(business, world.flows, world.orders)
-    tell("writes dropped before and after, cut off, 429, 503", tried, ORDERS * len(world.flows))
+    tell("C6", "writes dropped before and after, cut off, 429, 503", tried=tried, events=ORDERS * len(world.flows))

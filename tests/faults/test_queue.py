@@ -81,4 +81,4 @@ def test_work_asked_for_by_many_is_never_forgotten_and_never_done_twice_at_once(
         do_work(claim)
     assert (counted.seen, counted.overlaps) == (ASKERS * EACH, 0)
     assert not WorkItem.objects.exists()
-    tell("work asked for while it is finished", ASKERS * EACH, counted.runs)
+    tell("C3", "work asked for while it is finished", tried=ASKERS * EACH, events=counted.runs)

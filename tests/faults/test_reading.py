@@ -84,7 +84,7 @@ def test_list_that_breaks_off_and_changes_loses_nothing_and_deletes_nothing(
     assert kept(tenant, ledger) == expected
     _read_all_again(tenant, ledger)
     assert kept(tenant, ledger) == expected
-    tell(f"list breaks off and changes ({kind})", 1, 380)
+    tell("C6", f"list breaks off and changes ({kind})", tried=1, events=380)
 
 
 def _read_all_again(owner: Tenant, connection: Connection) -> None:

@@ -147,5 +147,5 @@ def test_events_dropped_repeated_and_shuffled_end_in_the_providers_state(
     with tenant(business.owner):
         sweep = SyncRun.objects.filter(connection=source, data_type="order").latest("started_at")
     assert sweep.drift_count == EVENTS - len(told_of) > 0
-    tell("events dropped, repeated, shuffled", EVENTS, len(log))
-    tell("web process killed, database connections ended", BLOWS, len(acknowledged))
+    tell("C7", "events dropped, repeated, shuffled", tried=EVENTS, events=len(log))
+    tell("C5", "web process killed, database connections ended", tried=BLOWS, events=len(acknowledged))

@@ -1,0 +1,50 @@
+"""C17: a guard that is taken away must be noticed, or the campaign's zeros mean nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from tests.faults.campaign import Size
+from tests.faults.removal import REMOVE, REPORT, Guard, guards
+
+pytestmark = [pytest.mark.faults, pytest.mark.stack]
+
+PATIENCE = 180.0
+FAILED = 1  # pytest's exit code for tests that ran and failed
+#: What a test ends with that could not be run at all, rather than having noticed something.
+BROKEN = ("ImportError", "ModuleNotFoundError", "NameError", "AttributeError", "SyntaxError", "fixture ")
+
+
+def chosen() -> list[Guard]:
+    """At release size all of them; otherwise the ones that stand for each area."""
+    found = guards().values()
+    return [guard for guard in found if guard.in_ci or Size.asked().is_release]
+
+
+@pytest.mark.parametrize("guard", chosen(), ids=lambda guard: guard.name)
+def test_guard_taken_away_is_noticed(guard: Guard, tmp_path: Path, tell: Any) -> None:
+    report = tmp_path / "report"
+    command = [sys.executable, "-m", "pytest", guard.noticed_by, "-q", "-n0", "-p", "no:cacheprovider", "--tb=short"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    ended = subprocess.run(
+        command,
+        cwd=settings.BASE_DIR,
+        env={**environment, REMOVE: guard.name, REPORT: str(report)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    failures = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
+    words = f"{ended.stdout[-4000:]}\n{ended.stderr[-1000:]}"
+    assert ended.returncode == FAILED, f"Nobody noticed that this was gone: {guard.name}\n{words}"
+    noticed = [told for told in failures if told["when"] == "call" and not told["message"].startswith(BROKEN)]
+    assert noticed, f"The test could not be run without: {guard.name}\n{words}"
+    tell("C17", f"without: {guard.name}", tried=1)
