@@ -217,7 +217,7 @@ class LedgerAccount(Record, frozen=True, kw_only=True):
 
 
 class TaxRate(Record, frozen=True, kw_only=True):
-    """A tax code of the ledger; `rate` is a fraction."""
+    """A tax code of the ledger; `rate` is a fraction. `is_for_sales` where the ledger takes it on income."""
 
     data_type: ClassVar[str] = "tax_rate"
 
@@ -225,6 +225,7 @@ class TaxRate(Record, frozen=True, kw_only=True):
     name: str
     rate: Decimal
     is_archived: bool = False
+    is_for_sales: bool = True
 
 
 class DocumentLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -45,10 +45,12 @@ class Options:
         return tuple(self.taxes) if target.map_over == "tax" else self.methods
 
     def choices(self, target: TargetField) -> list[tuple[str, str]]:
-        """What the target offers for a field, as (code, words)."""
+        """What the target offers for a field, as (code, words), in the order of the words. Every field is one of a sale."""
         if target.choices == "tax_rate":
-            return [(rate.code, rate.name) for rate in self.tax_rates if not rate.is_archived]
-        return [(account.code, account_name(account)) for account in self.accounts(target)]
+            offered = [(rate.code, rate.name) for rate in self.tax_rates if rate.is_for_sales and not rate.is_archived]
+        else:
+            offered = [(account.code, account_name(account)) for account in self.accounts(target)]
+        return sorted(offered, key=lambda choice: choice[1].casefold())
 
     def accounts(self, target: TargetField) -> list[LedgerAccount]:
         return [

@@ -110,7 +110,7 @@ def best_tax(offered: Sequence[TaxRate], rate: Decimal) -> str:
     ranked = []
     for tax in offered:
         said = set(words_of(f"{tax.name} {tax.code}"))
-        if tax.rate == rate and not tax.is_archived and not said & set(PURCHASE_WORDS):
+        if tax.rate == rate and tax.is_for_sales and not tax.is_archived and not said & set(PURCHASE_WORDS):
             places = [place for place, word in enumerate(NO_TAX_WORDS) if word in said] if not rate else [0]
             ranked.append((places[0] if places else len(NO_TAX_WORDS), len(said), tax.code))
     return min(ranked)[2] if ranked else ""

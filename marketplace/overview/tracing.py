@@ -98,6 +98,9 @@ def story_of(record: Record) -> RecordStory:
             .select_related("flow__target", "mapping", "decided_by")
             .order_by("flow__created_at")
         ),
-        list(Posting.objects.filter(record=record).select_related("flow__target").order_by("id")),
+        sorted(
+            Posting.objects.filter(record=record).select_related("flow__target").order_by("id"),
+            key=lambda posting: posting.state == Posting.State.WITHDRAWN,
+        ),
         list(Pair.objects.filter(entry=record).select_related("flow", "posting").order_by("id")),
     )

@@ -110,5 +110,17 @@ def test_archived_is_never_suggested_nor_offered() -> None:
     assert Options(ledger_accounts=archived[1:]).choices(field) == [("200", "200 Sales")]
 
 
+def test_options_are_offered_by_their_words_and_only_taxes_of_sales() -> None:
+    rates = (
+        TaxRate(id="Z", code="Z", name="Zero rated", rate=Decimal(0)),
+        TaxRate(id="A", code="A", name="on purchases", rate=Decimal("0.2"), is_for_sales=False),
+        TaxRate(id="B", code="B", name="20% on income", rate=Decimal("0.2")),
+    )
+    options = Options(tax_rates=rates)
+    field = next(found for found in template("orders").fields if found.choices == "tax_rate")
+    assert [words for _, words in options.choices(field)] == ["20% on income", "Zero rated"]
+    assert options.name_of(field, "A") == "on purchases"
+
+
 def test_internal_ids_are_not_shown_as_codes() -> None:
     assert account_name(LedgerAccount(id="79", code="79", name="4000 Sales", kind="income")) == "4000 Sales"

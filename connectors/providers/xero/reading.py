@@ -95,6 +95,7 @@ def tax_rate(raw: Raw) -> TaxRate:
         name=raw["Name"],
         rate=money(percent) / 100,
         is_archived=raw.get("Status", "ACTIVE") != "ACTIVE",
+        is_for_sales=raw.get("CanApplyToRevenue", True),
     )
 
 
