@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
@@ -90,6 +90,22 @@ Outcome = Written | RecordRejected
 
 
 @dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How an entry stands at the provider, apart from what it says.
+
+    `settled_by` are the entries that pay it or use it up, by id; `UNNAMED` where the provider does not tell which.
+    `is_reconciled`: matched with a bank statement, so the provider lets nobody take it back.
+    """
+
+    is_void: bool = False
+    is_reconciled: bool = False
+    settled_by: frozenset[str] = frozenset()
+
+
+UNNAMED = "unnamed"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """The exact request a write would send, for people to read before and after. Holds no credentials."""
 
@@ -132,6 +148,7 @@ class WritableStream(Stream):
     """
 
     batch_size: ClassVar[int]
+    void_batch_size: ClassVar[int] = 30
     settles_on_document: ClassVar[bool] = False
 
     @abstractmethod
@@ -148,8 +165,22 @@ class WritableStream(Stream):
         """Overwrite one object, if its `version` is still the one we know. A field left at its default is not sent."""
 
     @abstractmethod
-    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
-        """Take documents back the way the provider has it: void where it exists, else delete."""
+    def void(
+        self, client: Client, external_ids: Sequence[str], *, versions: Mapping[str, str] | None = None
+    ) -> list[Outcome]:
+        """Take documents back the way the provider has it: void where it exists, else delete. What is void stays as it is.
+
+        With `versions`, an object that has another version by now is left alone and refused as `stale`. Doing it twice is as
+        good as once, so an answer that was lost is no harm: read the objects again. Only documents of ledgers are given versions.
+        """
+
+    def standing(self, found: SourceRecord) -> Standing:
+        """What keeps an object, as fetched, from being taken back."""
+        return Standing(is_void=found.is_deleted or getattr(found.record, "status", "") == "void")
+
+    def edition(self, version: str) -> str:
+        """The part of a version that only an edit of the object itself changes, where the provider tells it from being paid."""
+        return version
 
     @abstractmethod
     def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:

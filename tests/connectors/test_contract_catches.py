@@ -134,7 +134,9 @@ class WritesNetAmounts(Invoices):
 
 
 class VoidsNothing(Invoices):
-    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
+    def void(
+        self, client: Client, external_ids: Sequence[str], *, versions: Mapping[str, str] | None = None
+    ) -> list[Outcome]:
         return [Written(external_id=id) for id in external_ids]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from connectors.providers.quickbooks.client import QuickBooksClient, portions, quoted_list
@@ -16,12 +16,26 @@ from connectors.providers.quickbooks.writing import References, document_number,
 from connectors.sdk.client import Client
 from connectors.sdk.errors import RecordRejected
 from connectors.sdk.records import Document, Party, Record
-from connectors.sdk.streams import Cursor, Draft, Outcome, Page, Request, Stream, WritableStream, Written
+from connectors.sdk.streams import (
+    UNNAMED,
+    Cursor,
+    Draft,
+    Outcome,
+    Page,
+    Request,
+    SourceRecord,
+    Standing,
+    Stream,
+    WritableStream,
+    Written,
+)
 
 Json = dict[str, Any]
 DocumentType = TypeVar("DocumentType", bound=Record)
 #: One document as it will be sent: the object type and its body, or why it cannot be.
 Prepared = tuple[str, Json] | RecordRejected
+#: What a document was made from; links to it settle nothing.
+ORIGINS = {"Estimate", "TimeActivity", "ReimburseCharge", "StatementCharge", "ChargeCredit"}
 
 
 def company_client(client: Client) -> QuickBooksClient:
@@ -96,18 +110,36 @@ class Written30(Listed, WritableStream):
         (result,) = company.write([item], key=f"{draft.key}:{external_id}:{version}")
         return self._outcome(company, entity, result)
 
-    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
-        company = company_client(client)
+    def void(
+        self, client: Client, external_ids: Sequence[str], *, versions: Mapping[str, str] | None = None
+    ) -> list[Outcome]:
+        """The sync tokens just read go along, so what changes on the way is refused by QuickBooks itself."""
+        company, known = company_client(client), versions or {}
         found = fetch_rows(company, self.entities, external_ids, self.page_size)
         rows = {row["Id"]: (entity, row) for entity, some in found.items() for row in some}
         outcomes: dict[str, Outcome] = {id: _absent(id) for id in external_ids if id not in rows}
-        outcomes |= {id: self._written(company, *rows[id]) for id in rows if _is_void_already(rows[id][1])}
+        outcomes |= {id: _stale() for id, (_, row) in rows.items() if known.get(id, version_of(row)) != version_of(row)}
+        outcomes |= {
+            id: self._written(company, *rows[id]) for id in rows if id not in outcomes and _is_void_already(rows[id][1])
+        }
         for some in portions([id for id in external_ids if id not in outcomes], self.batch_size):
             items = [{"bId": str(number)} | self.void_item(*rows[id]) for number, id in enumerate(some)]
             results = company.write(items, key=f"void:{[(id, rows[id][1]['SyncToken']) for id in some]}")
             for id, result in zip(some, results, strict=True):
                 outcomes[id] = self._outcome(company, rows[id][0], result)
         return [outcomes[id] for id in external_ids]
+
+    def standing(self, found: SourceRecord) -> Standing:
+        """QuickBooks does not tell what is reconciled with the bank; it refuses to take such an entry back."""
+        row = found.raw
+        links = [*(row.get("LinkedTxn") or ()), *_unapplied_marks(row)]
+        return Standing(
+            is_void=found.is_deleted or _is_void_already(row),
+            settled_by=frozenset(str(link["TxnId"]) for link in links if link.get("TxnType") not in ORIGINS),
+        )
+
+    def edition(self, version: str) -> str:
+        return sync_token(version)
 
     def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:
         company = company_client(client)
@@ -157,6 +189,16 @@ def _create_items(prepared: Sequence[Prepared]) -> list[Json]:
 
 def _is_void_already(row: Json) -> bool:
     return "TotalAmt" in row and is_voided(row, money(row["TotalAmt"]))
+
+
+def _unapplied_marks(row: Json) -> list[Json]:
+    """A sale of which less is open than its total is settled by something, named or not."""
+    is_settled = "Balance" in row and "DepositToAccountRef" not in row and row["Balance"] != row.get("TotalAmt")
+    return [{"TxnId": UNNAMED}] if is_settled and not row.get("LinkedTxn") else []
+
+
+def _stale() -> RecordRejected:
+    return RecordRejected("Somebody changed this in QuickBooks in the meantime.", code="stale")
 
 
 def _absent(id: str) -> RecordRejected:

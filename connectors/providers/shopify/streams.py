@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -282,7 +282,9 @@ class Customers(ListedStream, WritableStream):
             return writing.refusal(errors)
         return _written(shop, by_ids(shop, CUSTOMERS, [external_id])[0])
 
-    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
+    def void(
+        self, client: Client, external_ids: Sequence[str], *, versions: Mapping[str, str] | None = None
+    ) -> list[Outcome]:
         """Customers are deleted; Shopify keeps those with orders."""
         shop = _client(client)
         body = writing.delete_body(external_ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -53,7 +53,9 @@ class CustomerWriting(Listing, WritableStream):
         form = [*values(completed(_customer(draft), current)), ("expand[0]", "tax_ids")]
         return _outcome(client, f"{self.path}/{external_id}", form)
 
-    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
+    def void(
+        self, client: Client, external_ids: Sequence[str], *, versions: Mapping[str, str] | None = None
+    ) -> list[Outcome]:
         assert isinstance(client, StripeClient)
         return [_deleted(client, f"{self.path}/{external_id}", external_id) for external_id in external_ids]
 

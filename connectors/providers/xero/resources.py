@@ -16,12 +16,14 @@ from connectors.sdk.client import Client, dump_json
 from connectors.sdk.errors import OutcomeUnknown, RecordRejected
 from connectors.sdk.records import Record
 from connectors.sdk.streams import (
+    UNNAMED,
     Cursor,
     Draft,
     Outcome,
     Page,
     Request,
     SourceRecord,
+    Standing,
     Stream,
     WritableStream,
     Written,
@@ -31,11 +33,34 @@ from connectors.sdk.streams import (
 IDS_PER_CALL = 40
 CONDITIONS_PER_CALL = 20
 
+RECONCILED_KEYS = ("IsReconciled", "FromIsReconciled", "ToIsReconciled")
+#: Where a document names what settles it, and by which key.
+SETTLING = {
+    "Payments": "PaymentID",
+    "CreditNotes": "CreditNoteID",
+    "Prepayments": "PrepaymentID",
+    "Overpayments": "OverpaymentID",
+    "Allocations": "AllocationID",
+}
+
 BATCH_PARAMS = {"summarizeErrors": "false"}
 
 
 def gone() -> RecordRejected:
     return RecordRejected("Xero no longer has this record.", code="missing_reference")
+
+
+def stale() -> RecordRejected:
+    return RecordRejected("Somebody changed this in Xero in the meantime.", code="stale")
+
+
+def settled_by(row: Row) -> frozenset[str]:
+    """What pays a document or uses it up; not everything that does is named on it."""
+    named = {str(entry[key]) for name, key in SETTLING.items() for entry in row.get(name) or () if entry.get(key)}
+    is_settled = any(row.get(key) for key in ("AmountPaid", "AmountCredited")) or (
+        "RemainingCredit" in row and row["RemainingCredit"] != row.get("Total")
+    )
+    return frozenset(named or ({UNNAMED} if is_settled else ()))
 
 
 def xero(client: Client) -> XeroClient:
@@ -183,7 +208,7 @@ class WritableXeroStream(XeroStream, WritableStream):
         if not found:
             return gone()
         if version and self.version(found[0]) != version:
-            return RecordRejected("Somebody changed this in Xero in the meantime.", code="stale")
+            return stale()
         body = {name: value for name, value in self.write(draft).items() if not is_empty(value)}
         key = f"{draft.key}-{digest(body)}"
         try:
@@ -192,12 +217,25 @@ class WritableXeroStream(XeroStream, WritableStream):
         except RecordRejected as refused:
             return refused
 
-    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
+    def void(
+        self, client: Client, external_ids: Sequence[str], *, versions: Mapping[str, str] | None = None
+    ) -> list[Outcome]:
+        """Xero has no lock, so the versions are compared with what was read right before the write."""
+        known = versions or {}
         found = {row[self.id_key]: row for row in self.rows(client, external_ids)}
-        outcomes: dict[str, Outcome] = {}
-        for ids in chunks([id for id in external_ids if id in found], self.batch_size):
+        outcomes: dict[str, Outcome] = {
+            id: stale() for id, row in found.items() if known.get(id, self.version(row)) != self.version(row)
+        }
+        for ids in chunks([id for id in external_ids if id in found and id not in outcomes], self.batch_size):
             outcomes |= self.void_batch(client, [found[id] for id in ids])
         return [outcomes.get(id) or gone() for id in external_ids]
+
+    def standing(self, found: SourceRecord) -> Standing:
+        return Standing(
+            is_void=self.is_void(found.raw),
+            is_reconciled=any(found.raw.get(key) for key in RECONCILED_KEYS),
+            settled_by=settled_by(found.raw),
+        )
 
     def void_batch(self, client: Client, rows: Sequence[Row]) -> dict[str, Outcome]:
         """What is void already stays as it is."""

@@ -162,6 +162,7 @@ class CustomerPayments(WritableXeroStream):
     list_key: ClassVar[str] = "Payments"
     id_key: ClassVar[str] = "PaymentID"
     only: ClassVar[str] = 'PaymentType=="ACCRECPAYMENT" OR PaymentType=="ARCREDITPAYMENT"'
+    void_batch_size: ClassVar[int] = 10  # they are deleted one by one
     total_key: ClassVar[str] = "Amount"
 
     def read(self, row: Row) -> Record:

@@ -142,6 +142,21 @@ class WritingRules(Setup):
         assert lines[-1]["action"] in ("void", "delete")
         assert lines[-1]["by"] == "connector"
 
+    def test_what_changed_meanwhile_is_not_taken_back(self, bench: Bench, documents: str) -> None:
+        if self.parts().manifest.category != "ledger" or documents in self.cannot_void:
+            pytest.skip("only documents of ledgers are taken back under a version")
+        stream = bench.writable(documents)
+        (outcome,) = self.create_all(bench, self.drafts(bench, documents, 1, first=61))
+        id = written(outcome).external_id
+        (stale,) = stream.void(bench.client, [id], versions={id: "another"})
+        assert isinstance(stale, RecordRejected)
+        assert stale.code == "stale"
+        (found,) = only(documents, stream.fetch(bench.client, [id]))
+        assert stream.standing(found).is_void is False
+        written(stream.void(bench.client, [id], versions={id: found.version})[0])
+        left = only(documents, stream.fetch(bench.client, [id]))
+        assert all(stream.standing(one).is_void for one in left)
+
     def test_drafts_stay_drafts(self, bench: Bench) -> None:
         if not self.parts().manifest.has_drafts:
             pytest.skip("this provider has no drafts")

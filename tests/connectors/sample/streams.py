@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
@@ -93,9 +93,17 @@ class Writable(Listed, WritableStream):
         path = f"/records/{self.data_type}/{external_id}"
         return outcome(client.request("PATCH", "api", path, is_write=True, json=body))
 
-    def void(self, client: Client, external_ids: Sequence[str]) -> list[Outcome]:
-        paths = [f"/records/{self.data_type}/{id}/void" for id in external_ids]
-        return [outcome(client.request("POST", "api", path, is_write=True)) for path in paths]
+    def void(
+        self, client: Client, external_ids: Sequence[str], *, versions: Mapping[str, str] | None = None
+    ) -> list[Outcome]:
+        held = {found.external_id: found.version for found in self.fetch(client, external_ids).records}
+        known = versions or held
+        return [
+            outcome(client.request("POST", "api", f"/records/{self.data_type}/{id}/void", is_write=True))
+            if known.get(id) == held.get(id)
+            else RecordRejected("It was changed meanwhile.", code="stale")
+            for id in external_ids
+        ]
 
     def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:
         by_reference = {draft.reference: draft.key for draft in drafts}
