@@ -17,7 +17,8 @@ class WorkItem(models.Model):
     """One thing to be done for one tenant, at most once at a time.
 
     PostgreSQL is the queue of record: Celery only wakes workers. `kind` and `key` identify the work, so asking twice is asking
-    once; `requests` grows with each asking, so that work asked for while it runs is done again.
+    once; `requests` grows with each asking, so that work asked for while it runs is done again. `holder_pid` is the database
+    session of the worker that holds the lease.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -29,6 +30,7 @@ class WorkItem(models.Model):
     attempts = models.IntegerField(default=0)
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
+    holder_pid = models.IntegerField(null=True)
     problem = models.TextField(blank=True)
     requested_at = models.DateTimeField()
 

@@ -1,7 +1,8 @@
 """The queue of record: ask for work, claim it fairly under a lease, finish it or put it back.
 
 Asking is an upsert in the caller's own transaction, so work exists exactly when what caused it was committed. Celery messages are
-only hints: losing all of them delays work until the next tick. Leases use the database's clock.
+only hints: losing all of them delays work until the next tick. Leases use the database's clock. A worker that died is told by its
+database session: when that is gone its work is free at once. One that only stands still keeps its session, and its lease to the end.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tenants.context import tenant
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS = 180
+LEASE_SECONDS = 180  # longer than any single call of a provider may take
 RETRY_SECONDS: tuple[float, ...] = (2, 10, 30, 120, 600)
 
 WorkFunction = Callable[[uuid.UUID, str], "dt.timedelta | None"]
@@ -171,13 +172,16 @@ _REQUEST = """
     ON CONFLICT (tenant_id, kind, key) DO UPDATE
     SET requests = core_workitem.requests + 1, due_at = LEAST(core_workitem.due_at, excluded.due_at)
 """
-_CLAIM = """
+# Nobody works at it: the lease has run out, or the database session of the worker that holds it is gone.
+_IS_FREE = """(lease_until IS NULL OR lease_until < clock_timestamp()
+            OR NOT EXISTS (SELECT FROM pg_stat_get_activity(holder_pid)))"""
+_CLAIM = f"""
     UPDATE public.core_workitem AS item
-    SET lease_token = %s, lease_until = clock_timestamp() + make_interval(secs => %s)
+    SET lease_token = %s, lease_until = clock_timestamp() + make_interval(secs => %s), holder_pid = pg_backend_pid()
     WHERE item.id = (
         SELECT due.id FROM public.core_workitem due
         LEFT JOIN public.core_tenantturn turn ON turn.tenant_id = due.tenant_id
-        WHERE due.due_at <= clock_timestamp() AND (due.lease_until IS NULL OR due.lease_until < clock_timestamp())
+        WHERE due.due_at <= clock_timestamp() AND {_IS_FREE}
         ORDER BY turn.served_at NULLS FIRST, due.due_at, due.id
         LIMIT 1 FOR UPDATE OF due SKIP LOCKED
     )
@@ -188,25 +192,23 @@ _TURN = """
     ON CONFLICT (tenant_id) DO UPDATE SET served_at = excluded.served_at
 """
 _PROLONG = """
-    UPDATE public.core_workitem SET lease_until = clock_timestamp() + make_interval(secs => %s)
+    UPDATE public.core_workitem
+    SET lease_until = clock_timestamp() + make_interval(secs => %s), holder_pid = pg_backend_pid()
     WHERE id = %s AND lease_token = %s AND lease_until > clock_timestamp()
 """
 _LOCK = "SELECT requests FROM public.core_workitem WHERE id = %s AND lease_token = %s FOR UPDATE"
 _AGAIN = """
     UPDATE public.core_workitem
-    SET lease_token = NULL, lease_until = NULL, attempts = 0, problem = '',
+    SET lease_token = NULL, lease_until = NULL, holder_pid = NULL, attempts = 0, problem = '',
         due_at = clock_timestamp() + make_interval(secs => %s)
     WHERE id = %s
 """
 _FORGET = "DELETE FROM public.core_workitem WHERE id = %s"
 _PUT_BACK = """
     UPDATE public.core_workitem
-    SET lease_token = NULL, lease_until = NULL, attempts = attempts + 1,
+    SET lease_token = NULL, lease_until = NULL, holder_pid = NULL, attempts = attempts + 1,
         due_at = clock_timestamp() + make_interval(secs => %s), problem = %s
     WHERE id = %s AND lease_token = %s
 """
-_DUE_COUNT = """
-    SELECT count(*) FROM public.core_workitem
-    WHERE due_at <= clock_timestamp() AND (lease_until IS NULL OR lease_until < clock_timestamp())
-"""
+_DUE_COUNT = f"SELECT count(*) FROM public.core_workitem WHERE due_at <= clock_timestamp() AND {_IS_FREE}"
 _current: ContextVar[Claim | None] = ContextVar("current_claim", default=None)

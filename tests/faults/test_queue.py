@@ -12,8 +12,9 @@ import pytest
 from django.db import connection
 
 from marketplace.core.models import WorkItem
-from marketplace.core.work import claim_work, do_work, handles, request_work
+from marketplace.core.work import Claim, claim_work, do_work, handles, request_work
 from tenants.models import Tenant
+from tests.faults.processes import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -82,3 +83,26 @@ def test_work_asked_for_by_many_is_never_forgotten_and_never_done_twice_at_once(
     assert (counted.seen, counted.overlaps) == (ASKERS * EACH, 0)
     assert not WorkItem.objects.exists()
     tell("C3", "work asked for while it is finished", tried=ASKERS * EACH, events=counted.runs)
+
+
+def test_work_of_a_dead_worker_is_free_at_once_and_that_of_a_silent_one_is_not(
+    transactional_db: None, tenant: Tenant
+) -> None:
+    """A process that is killed loses its database session with everything else; one that stands still keeps it."""
+    WorkItem.objects.all().delete()
+    request_work(tenant_id=tenant.pk, kind="left", key="one")
+    claims: list[Claim | None] = []
+    is_claimed, may_die = threading.Event(), threading.Event()
+
+    def work() -> None:
+        claims.append(claim_work())
+        is_claimed.set()
+        may_die.wait(timeout=30)
+
+    (worker,) = in_threads(1, work)
+    is_claimed.wait(timeout=30)
+    assert claims != [None]
+    assert claim_work() is None
+    may_die.set()
+    worker.join()
+    wait_until(lambda: claim_work() is not None, "the work being free again", 10)

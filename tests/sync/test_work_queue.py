@@ -82,23 +82,28 @@ def test_workers_that_claim_at_once_never_get_the_same_item(tenant: Tenant) -> N
     for number in range(4):
         ask(tenant, f"item {number}")
     found: list[str] = []
-    barrier = threading.Barrier(6)
+    barrier, have_claimed = threading.Barrier(6), threading.Barrier(7)
+    may_go = threading.Event()
 
     def work() -> None:
         barrier.wait()
         try:
             claimed = claim_work()
             found.extend([claimed.key] if claimed else [])
+            have_claimed.wait(timeout=30)
+            may_go.wait(timeout=30)  # with its database session its lease would end
         finally:
             database.close()
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    have_claimed.wait(timeout=30)
     while (left := claim_work()) is not None:  # a worker that met a locked row may have gone home early
         found.append(left.key)
+    may_go.set()
+    for thread in threads:
+        thread.join()
     assert sorted(found) == [f"item {number}" for number in range(4)]
 
 
