@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -22,10 +23,13 @@ from connectors.sdk.errors import (
     TransientError,
     UnexpectedResponse,
 )
+from connectors.sdk.exchange import AnswerTooLarge, exchange, http_client
 from connectors.sdk.manifest import Manifest
 
-MAX_ANSWER_BYTES = 50 * 1024 * 1024
+FIRST_PAUSE_SECONDS = 0.8
 LONGEST_WAIT_SECONDS = 30.0
+#: No try begins later than this after the first, so that a call with all its waits ends within a worker's lease.
+LAST_TRY_SECONDS = 50.0
 
 
 class Token(Protocol):
@@ -92,7 +96,8 @@ class Client(ABC):
     """Subclass per provider: says the headers and reads the errors; this class does the rest.
 
     `is_write` requests are never repeated here once they may have reached the provider: a lost answer becomes
-    `OutcomeUnknown` and the posting protocol looks the document up.
+    `OutcomeUnknown` and the posting protocol looks the document up. `timeout_seconds` is how long a whole exchange may take, to
+    the last byte of the answer.
     """
 
     manifest: ClassVar[Manifest]
@@ -101,7 +106,7 @@ class Client(ABC):
 
     def __init__(self, access: Access, http: httpx.Client | None = None) -> None:
         self.access = access
-        self.http = http or httpx.Client(timeout=httpx.Timeout(self.timeout_seconds, connect=10.0))
+        self.http = http or http_client(self.timeout_seconds)
         self.calls = 0
 
     def url(self, host: str, path: str) -> str:
@@ -137,6 +142,7 @@ class Client(ABC):
         token = self.access.token.current()
         renewed = False
         failures = 0
+        started_at = time.monotonic()
         while True:
             for counts, amount in (spends or {"call": 1}).items():
                 self.access.budget.spend(counts, amount)
@@ -150,11 +156,12 @@ class Client(ABC):
                 raise
             except TransientError as error:
                 failures += 1
-                self._wait_or_raise(error, failures)
+                self._wait_or_raise(error, failures, started_at)
 
-    def _wait_or_raise(self, error: TransientError, failures: int) -> None:
-        pause = error.retry_after if isinstance(error, RateLimited) else 0.2 * 4**failures
-        if failures >= self.tries or pause > LONGEST_WAIT_SECONDS:
+    def _wait_or_raise(self, error: TransientError, failures: int, started_at: float) -> None:
+        pause = error.retry_after if isinstance(error, RateLimited) else FIRST_PAUSE_SECONDS * 4 ** (failures - 1)
+        is_late = time.monotonic() + pause - started_at > LAST_TRY_SECONDS
+        if failures >= self.tries or pause > LONGEST_WAIT_SECONDS or is_late:
             raise error
         self.access.sleep(pause)
 
@@ -171,9 +178,11 @@ class Client(ABC):
         all_headers = {**self.headers(token), **(headers or {})}
         try:
             with self.access.turn():
-                response = self.http.request(method, url, headers=all_headers, **kwargs)
+                response = exchange(self.http, method, url, seconds=self.timeout_seconds, headers=all_headers, **kwargs)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise TransientError(f"{self.manifest.name} cannot be reached at the moment.", detail=str(error)) from error
+        except AnswerTooLarge as error:
+            raise self._unreadable("sent an answer too large to be right.", str(error), is_write) from error
         except httpx.HTTPError as error:
             raise self._lost_answer(is_write, repr(error)) from error
         refusal = self.read_error(response) or self.standard_error(response, is_write)
@@ -189,12 +198,22 @@ class Client(ABC):
             )
         return TransientError(f"{self.manifest.name} broke off its answer.", detail=detail)
 
+    def _unreadable(self, words: str, detail: str, is_write: bool) -> ConnectorError:
+        """An answer that says nothing; to a write it may have been a yes."""
+        return (
+            self._lost_answer(True, detail)
+            if is_write
+            else UnexpectedResponse(f"{self.manifest.name} {words}", detail=detail)
+        )
+
     def standard_error(self, response: httpx.Response, is_write: bool) -> ConnectorError | None:
         """What a status means when the provider's body says nothing more."""
         name, status = self.manifest.name, response.status_code
         detail = f"HTTP {status}: {response.text[:500]}"
-        if status < 400:
+        if status < 300:
             return None
+        if status < 400:  # never followed: it would carry the token to wherever the answer names
+            return self._unreadable("sent us to another address.", f"HTTP {status}", is_write)
         if status == 401:
             return ReconnectRequired(f"{name} no longer accepts this connection. Reconnect to go on.", detail=detail)
         if status == 403:
@@ -203,7 +222,7 @@ class Client(ABC):
             )
         if status == 429:
             return RateLimited(f"{name} asked us to slow down.", retry_after=retry_after(response), detail=detail)
-        if status >= 500:
+        if status >= 500 or status == 408:
             return (
                 self._lost_answer(is_write, detail)
                 if is_write
@@ -212,25 +231,23 @@ class Client(ABC):
         return UnexpectedResponse(f"{name} answered in a way we do not understand.", detail=detail)
 
     def parse(self, response: httpx.Response, is_write: bool) -> Any:
-        """JSON with exact numbers. Anything else is the provider's fault; on a write the outcome is then unknown."""
-        if not response.content:
+        """JSON with exact numbers; None where the status says that there is nothing to say. Anything else is the provider's
+        fault; on a write the outcome is then unknown."""
+        if response.status_code == 204 and not response.content:
             return None
-        if len(response.content) > MAX_ANSWER_BYTES:
-            raise UnexpectedResponse(f"{self.manifest.name} sent an answer too large to be right.")
         try:
             return parse_json(response.content)
         except ValueError as error:
             detail = f"HTTP {response.status_code} {response.headers.get('content-type', '')}: {response.text[:200]}"
-            if is_write:
-                raise self._lost_answer(True, detail) from error
-            raise UnexpectedResponse(
-                f"{self.manifest.name} did not answer with readable JSON.", detail=detail
-            ) from error
+            raise self._unreadable("did not answer with readable JSON.", detail, is_write) from error
 
 
 def parse_json(body: bytes | str) -> Any:
     """JSON whose numbers with a fraction become Decimal, so that no amount ever passes through a float. Raises ValueError."""
-    return _DECODER.decode(body)
+    try:
+        return _DECODER.decode(body)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
 
 
 def dump_json(body: Any) -> bytes:
@@ -239,11 +256,12 @@ def dump_json(body: Any) -> bytes:
 
 
 def retry_after(response: httpx.Response, default: float = 5.0) -> float:
-    """Seconds from a Retry-After header; dates and nonsense give `default`."""
+    """Seconds from a Retry-After header, a day at most; dates and nonsense give `default`."""
     try:
-        return max(0.0, float(response.headers.get("retry-after", default)))
+        seconds = float(response.headers.get("retry-after", default))
     except ValueError:
         return default
+    return min(max(0.0, seconds), 86_400.0) if math.isfinite(seconds) else default
 
 
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)

@@ -14,9 +14,11 @@ import httpx
 
 from connectors.sdk.client import parse_json
 from connectors.sdk.errors import ConfigurationError, ReconnectRequired, TransientError, UnexpectedResponse
+from connectors.sdk.exchange import exchange, http_client
 from connectors.sdk.manifest import Manifest
 
 TOKEN_TIMEOUT_SECONDS = 10.0
+MAX_TOKEN_ANSWER_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,7 @@ class OAuth:
         self.environment = environment
         self.simulator = simulator
         self.settings = dict(settings or {})
-        self.http = http or httpx.Client(timeout=TOKEN_TIMEOUT_SECONDS)
+        self.http = http or http_client(TOKEN_TIMEOUT_SECONDS)
 
     def organisation_in_url(self) -> str:
         """What `{organisation}` in a host stands for before a connection exists."""
@@ -139,8 +141,14 @@ class OAuth:
             auth = httpx.BasicAuth(self.keys.client_id, self.keys.client_secret)
         else:
             body |= {"client_id": self.keys.client_id, "client_secret": self.keys.client_secret}
+        return self.ask("POST", self.url(endpoint), data=body, auth=auth, headers={"Accept": "application/json"})
+
+    def ask(self, method: str, url: str, **kwargs: Any) -> httpx.Response:
+        """One bounded call outside any connection. Raises `TransientError` when there is no whole answer."""
         try:
-            return self.http.post(self.url(endpoint), data=body, auth=auth, headers={"Accept": "application/json"})
+            return exchange(
+                self.http, method, url, seconds=TOKEN_TIMEOUT_SECONDS, most_bytes=MAX_TOKEN_ANSWER_BYTES, **kwargs
+            )
         except httpx.HTTPError as error:
             raise TransientError(
                 f"{self.manifest.name} cannot be reached at the moment.", detail=repr(error)

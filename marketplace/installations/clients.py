@@ -11,6 +11,7 @@ from django.conf import settings
 
 from connectors.registry import connector
 from connectors.sdk.client import Access, Client
+from connectors.sdk.exchange import http_client
 from connectors.sdk.oauth import TOKEN_TIMEOUT_SECONDS, ConnectorKeys, OAuth
 from marketplace.installations.budget import SharedBudget
 from marketplace.installations.models import Connection
@@ -91,13 +92,12 @@ def client_for(tenant_id: uuid.UUID, connection: Connection, *, is_ending: bool 
 @cache
 def http_for(slug: str) -> httpx.Client:
     """One pool of connections per provider and process; it holds no tenant's credentials."""
-    timeout = httpx.Timeout(connector(slug).client.timeout_seconds, connect=10.0)
-    return httpx.Client(timeout=timeout, limits=httpx.Limits(max_keepalive_connections=8))
+    return http_client(connector(slug).client.timeout_seconds)
 
 
 @cache
 def _token_http() -> httpx.Client:
-    return httpx.Client(timeout=TOKEN_TIMEOUT_SECONDS)
+    return http_client(TOKEN_TIMEOUT_SECONDS)
 
 
 def oauth_for(

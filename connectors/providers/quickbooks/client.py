@@ -28,7 +28,7 @@ class QuickBooksClient(Client):
     """One company file. `seen` keeps ids looked up before, so that a name is asked for once per client."""
 
     manifest = MANIFEST
-    timeout_seconds = 120.0
+    timeout_seconds = 90.0
 
     def __init__(self, access: Access, http: httpx.Client | None = None) -> None:
         super().__init__(access, http)
@@ -87,10 +87,9 @@ class QuickBooksClient(Client):
             params={"entities": ",".join(entities), "changedSince": since, "minorversion": MINOR_VERSION},
         )
         found: dict[str, list[Json]] = {entity: [] for entity in entities}
-        for response in answer.get("CDCResponse", []):
-            for block in response.get("QueryResponse", []):
-                for entity in entities:
-                    found[entity] += block.get(entity, [])
+        for block in _change_blocks(answer):
+            for entity in entities:
+                found[entity] += block.get(entity, [])
         return found, str(answer["time"])
 
     def write(self, items: Sequence[Json], *, key: str) -> list[Json]:
@@ -137,6 +136,18 @@ def _part(answer: Any, name: str) -> Json:
     if not isinstance(part, dict):
         raise UnexpectedResponse("QuickBooks answered in a way we do not understand.", detail=f"{name} is missing")
     return part
+
+
+def _change_blocks(answer: Any) -> list[Json]:
+    """A feed without its blocks, or with a fault in one of them, must not pass for a feed without changes."""
+    try:
+        blocks: list[Json] = [block for response in answer["CDCResponse"] for block in response["QueryResponse"]]
+        faulty = [block for block in blocks if fault_of(block)]
+    except (KeyError, TypeError) as error:
+        raise UnexpectedResponse("QuickBooks answered in a way we do not understand.", detail=repr(error)) from error
+    if faulty or not answer.get("time"):
+        raise UnexpectedResponse("QuickBooks left part of a request unanswered.", detail=repr(faulty)[:300])
+    return blocks
 
 
 def _starts_with_fault(body: bytes) -> bool:
@@ -190,19 +201,17 @@ class QuickBooksOAuth(OAuth):
             {"bId": "1", "Query": "select * from CompanyInfo"},
             {"bId": "2", "Query": "select * from Preferences"},
         ]
-        try:
-            response = self.http.post(
-                self.url(("api", f"/v3/company/{realm}/batch")),
-                params={"minorversion": MINOR_VERSION},
-                headers={
-                    "Authorization": f"Bearer {tokens.access_token}",
-                    "Accept": "application/json",
-                    "Content-Type": "application/json",
-                },
-                content=dump_json({"BatchItemRequest": items}),
-            )
-        except httpx.HTTPError as error:
-            raise TransientError("QuickBooks cannot be reached at the moment.", detail=repr(error)) from error
+        response = self.ask(
+            "POST",
+            self.url(("api", f"/v3/company/{realm}/batch")),
+            params={"minorversion": MINOR_VERSION},
+            headers={
+                "Authorization": f"Bearer {tokens.access_token}",
+                "Accept": "application/json",
+                "Content-Type": "application/json",
+            },
+            content=dump_json({"BatchItemRequest": items}),
+        )
         first, second = _company_answers(response)
         return first.get("CompanyInfo", [{}])[0], second.get("Preferences", [{}])[0]
 
@@ -210,15 +219,13 @@ class QuickBooksOAuth(OAuth):
         """Intuit takes JSON here; a token it no longer knows (400) is as good as revoked."""
         if self.manifest.auth.revoke is None:
             return
-        try:
-            response = self.http.post(
-                self.url(self.manifest.auth.revoke),
-                content=dump_json({"token": tokens.refresh_token or tokens.access_token}),
-                auth=httpx.BasicAuth(self.keys.client_id, self.keys.client_secret),
-                headers={"Accept": "application/json", "Content-Type": "application/json"},
-            )
-        except httpx.HTTPError as error:
-            raise TransientError("QuickBooks cannot be reached at the moment.", detail=repr(error)) from error
+        response = self.ask(
+            "POST",
+            self.url(self.manifest.auth.revoke),
+            content=dump_json({"token": tokens.refresh_token or tokens.access_token}),
+            auth=httpx.BasicAuth(self.keys.client_id, self.keys.client_secret),
+            headers={"Accept": "application/json", "Content-Type": "application/json"},
+        )
         if response.status_code >= 500 or response.status_code == 429:
             raise TransientError("QuickBooks could not end the connection yet.")
 

@@ -66,7 +66,7 @@ def rows(client: ShopifyClient, operation: Operation, shape: Shape, *, after: in
     fields = {_child_type(part.field): part.field for part in shape.parts}
     current: dict[str, Any] | None = None
     position = 0
-    for node in client.download(operation["url"]):
+    for node in client.download(operation["url"], int(operation["objectCount"])):
         if "__parentId" in node:
             if current is None:
                 raise UnexpectedResponse("Shopify's file does not begin with an object of its own.")

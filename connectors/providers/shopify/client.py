@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
@@ -19,9 +20,12 @@ from connectors.sdk.errors import (
     TransientError,
     UnexpectedResponse,
 )
+from connectors.sdk.exchange import deadline
 
 GRAPHQL = f"/admin/api/{API_VERSION}/graphql.json"
 IN_MEMORY_BYTES = 16 * 1024 * 1024
+LARGEST_FILE_BYTES = 4 * 1024**3
+DOWNLOAD_SECONDS = 120.0
 
 _DENIED = "Shopify does not let this connection read or change that. Reconnect and allow everything that is asked for."
 _REFUSALS: dict[int, ConnectorError] = {
@@ -112,31 +116,49 @@ class ShopifyClient(Client):
             remaining, rate = int(status["currentlyAvailable"]), float(status["restoreRate"])
             self.access.budget.report("cost", remaining, rate)
 
-    def download(self, url: str) -> Iterator[Any]:
-        """The rows of a bulk operation's file. It lies outside the shop and is fetched without our token."""
+    def download(self, url: str, lines: int) -> Iterator[Any]:
+        """The rows of a bulk operation's file of so many lines. It lies outside the shop and is fetched without our token."""
+        started_at = time.monotonic()
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as file:
             failures = 0
-            while not self._copied(url, file, failures := failures + 1):
+            while not self._copied(url, file, failures := failures + 1, started_at):
                 file.seek(0)
                 file.truncate()
             file.seek(0)
-            try:
-                yield from map(parse_json, file)
-            except ValueError as error:
-                raise TransientError("Shopify's file is not complete.", detail=str(error)) from error
+            yield from _whole(file, lines)
 
-    def _copied(self, url: str, file: IO[bytes], failures: int) -> bool:
+    def _copied(self, url: str, file: IO[bytes], failures: int, started_at: float) -> bool:
         """Whether the whole file was fetched. Raises `TransientError` when it was tried often enough."""
         self.calls += 1
         try:
-            with self.http.stream("GET", url) as response:
+            with deadline(DOWNLOAD_SECONDS), self.http.stream("GET", url, follow_redirects=False) as response:
                 response.raise_for_status()
                 for chunk in response.iter_bytes():
-                    file.write(chunk)
+                    _keep(chunk, file)
         except httpx.HTTPError as error:
-            self._wait_or_raise(TransientError("Shopify broke off its file.", detail=type(error).__name__), failures)
+            trouble = TransientError("Shopify broke off its file.", detail=type(error).__name__)
+            self._wait_or_raise(trouble, failures, started_at)
             return False
         return True
+
+
+def _keep(chunk: bytes, file: IO[bytes]) -> None:
+    if file.tell() + len(chunk) > LARGEST_FILE_BYTES:
+        raise UnexpectedResponse("Shopify's file is too large to be right.")
+    file.write(chunk)
+
+
+def _whole(file: IO[bytes], lines: int) -> Iterator[Any]:
+    """Every line parsed. A file that was cut between two lines is known by their number."""
+    found = 0
+    try:
+        for row in map(parse_json, file):
+            found += 1
+            yield row
+    except ValueError as error:
+        raise TransientError("Shopify's file is not complete.", detail=str(error)) from error
+    if found != lines:
+        raise TransientError("Shopify's file is not complete.", detail=f"{found} of {lines} lines")
 
 
 def _codes(response: httpx.Response) -> set[str]:

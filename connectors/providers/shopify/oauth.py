@@ -102,12 +102,7 @@ class ShopifyOAuth(OAuth):
         return self._send(endpoint, {"query": query}, {"X-Shopify-Access-Token": tokens.access_token})
 
     def _send(self, endpoint: tuple[str, str], body: Mapping[str, str], headers: dict[str, str]) -> httpx.Response:
-        try:
-            return self.http.post(
-                self.url(endpoint), json=dict(body), headers={"Accept": "application/json", **headers}
-            )
-        except httpx.HTTPError as error:
-            raise TransientError("Shopify cannot be reached at the moment.", detail=repr(error)) from error
+        return self.ask("POST", self.url(endpoint), json=dict(body), headers={"Accept": "application/json", **headers})
 
 
 def callback_signature(params: Mapping[str, str], secret: str) -> str:

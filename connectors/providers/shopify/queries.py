@@ -193,7 +193,5 @@ RUN_BULK = (
     "mutation($query: String!) { bulkOperationRunQuery(query: $query, groupObjects: true) "
     "{ bulkOperation { id status createdAt } userErrors { field message code } } }"
 )
-BULK_STATUS = (
-    "query($id: ID!) { bulkOperation(id: $id) { id status errorCode createdAt rootObjectCount url partialDataUrl } }"
-)
+BULK_STATUS = "query($id: ID!) { bulkOperation(id: $id) { id status errorCode createdAt objectCount rootObjectCount url partialDataUrl } }"
 BULK_STATUS_COST = 1

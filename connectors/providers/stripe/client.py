@@ -180,10 +180,7 @@ class StripeOAuth(OAuth):
 
     def _account(self, tokens: TokenSet) -> Mapping[str, Any]:
         headers = {"Authorization": f"Bearer {tokens.access_token}", "Stripe-Version": API_VERSION}
-        try:
-            response = self.http.get(self.url(("api", "/v1/account")), headers=headers)
-        except httpx.HTTPError as error:
-            raise TransientError("Stripe cannot be reached at the moment.", detail=repr(error)) from error
+        response = self.ask("GET", self.url(("api", "/v1/account")), headers=headers)
         if response.status_code >= 400:
             raise TransientError("Stripe did not tell us about the account yet.", detail=str(response.status_code))
         try:
@@ -197,12 +194,7 @@ class StripeOAuth(OAuth):
     def _post(self, endpoint: tuple[str, str], form: Mapping[str, str]) -> httpx.Response:
         """The secret key alone identifies us, as the user name of basic authorisation."""
         auth = httpx.BasicAuth(self.keys.client_secret, "")
-        try:
-            return self.http.post(
-                self.url(endpoint), data=dict(form), auth=auth, headers={"Accept": "application/json"}
-            )
-        except httpx.HTTPError as error:
-            raise TransientError("Stripe cannot be reached at the moment.", detail=repr(error)) from error
+        return self.ask("POST", self.url(endpoint), data=dict(form), auth=auth, headers={"Accept": "application/json"})
 
 
 def account_name(account: Mapping[str, Any]) -> str:

@@ -91,13 +91,11 @@ class XeroOAuth(OAuth):
     """Xero's own page asks for the organisation, but lists every one this person ever connected."""
 
     def organisations(self, tokens: TokenSet, params: Mapping[str, str]) -> list[Organisation]:
-        try:
-            response = self.http.get(
-                self.url(("api", "/connections")),
-                headers={"Authorization": f"Bearer {tokens.access_token}", "Accept": "application/json"},
-            )
-        except httpx.HTTPError as error:
-            raise TransientError("Xero cannot be reached at the moment.", detail=repr(error)) from error
+        response = self.ask(
+            "GET",
+            self.url(("api", "/connections")),
+            headers={"Authorization": f"Bearer {tokens.access_token}", "Accept": "application/json"},
+        )
         if response.status_code >= 500 or response.status_code == 429:
             raise TransientError("Xero could not list your organisations yet.", detail=str(response.status_code))
         if response.status_code >= 400:
