@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
 from connectors.sdk.client import Client
-from connectors.sdk.errors import RecordRejected
+from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RecordRejected
 from connectors.sdk.records import Record
 
 Cursor = dict[str, Any]
@@ -87,6 +87,20 @@ class Written:
 
 
 Outcome = Written | RecordRejected
+
+
+def part_by_part(name: str, sending: Iterable[Outcome]) -> list[Outcome]:
+    """The outcomes of a batch that takes several writes, each sent when it is asked for. Trouble after one of them was written
+    leaves the batch's outcome unknown: it must not pass for unwritten."""
+    outcomes: list[Outcome] = []
+    try:
+        for outcome in sending:
+            outcomes.append(outcome)
+    except ConnectorError as error:
+        if any(isinstance(outcome, Written) for outcome in outcomes):
+            raise OutcomeUnknown(f"{name} confirmed only a part of a batch; it is looked up.") from error
+        raise
+    return outcomes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from connectors.providers.stripe.listing import Body, Listing
 from connectors.sdk.client import Client
 from connectors.sdk.errors import RecordRejected
 from connectors.sdk.records import Address, Customer
-from connectors.sdk.streams import Draft, Outcome, Request, SourceRecord, WritableStream, Written
+from connectors.sdk.streams import Draft, Outcome, Request, SourceRecord, WritableStream, Written, part_by_part
 
 KEY, REFERENCE = "tieout_key", "tieout_reference"
 SEARCH_LAG_SECONDS = 600  # the search index is minutes behind at worst
@@ -34,11 +34,12 @@ class CustomerWriting(Listing, WritableStream):
     def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
         """One draft a call, under `key` for a day."""
         assert isinstance(client, StripeClient)
-        outcomes: list[Outcome] = []
-        for draft in drafts:
-            own_key = key if len(drafts) == 1 else f"{key}-{draft.key}"
-            outcomes.append(_outcome(client, self.path, creation(draft), key=own_key))
-        return outcomes
+        keys = [key if len(drafts) == 1 else f"{key}-{draft.key}" for draft in drafts]
+        sending = (
+            _outcome(client, self.path, creation(draft), key=own_key)
+            for draft, own_key in zip(drafts, keys, strict=True)
+        )
+        return part_by_part("Stripe", sending)
 
     def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
         """Stripe has no version to lock on, so the customer is read once more just before."""

@@ -62,7 +62,9 @@ class XeroClient(Client):
             headers=headers,
             content=dump_json(body),
         )
-        return _object(answer)
+        if not isinstance(answer, dict):
+            raise self._lost_answer(True, repr(answer)[:200])
+        return answer
 
     def read_error(self, response: httpx.Response) -> ConnectorError | None:
         self._report_allowance(response)
@@ -121,6 +123,14 @@ def _object(answer: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise UnexpectedResponse("Xero answered with something else than an object.", detail=repr(answer)[:200])
     return answer
+
+
+def rows_of(answer: Mapping[str, Any], list_key: str) -> list[dict[str, Any]]:
+    """The list inside an answer. An answer without it says nothing; it must not pass for an empty list."""
+    rows = answer.get(list_key)
+    if not isinstance(rows, list):
+        raise UnexpectedResponse("Xero answered without the list that was asked for.", detail=f"no {list_key}")
+    return rows
 
 
 def _error_body(response: httpx.Response) -> dict[str, Any]:

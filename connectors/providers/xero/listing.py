@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from connectors.providers.xero.client import rows_of
 from connectors.providers.xero.values import moment
 from connectors.sdk.streams import Cursor, Page, RejectedRow, SourceRecord
 
@@ -78,7 +79,7 @@ def changed_pages(
     while True:
         number, size, overlap = next_window(walk, page_size, total)
         answer = ask(walk.since, number, size)
-        rows = list(answer.get(list_key) or [])
+        rows = rows_of(answer, list_key)
         total = (answer.get("pagination") or {}).get("itemCount")
         is_end = has_ended(answer, len(rows), number, size)
         if overlap and (len(rows) < overlap or str(rows[overlap - 1].get(id_key, "")) != walk.last):

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from connectors.providers.xero.client import XeroClient
+from connectors.providers.xero.client import XeroClient, rows_of
 from connectors.providers.xero.listing import Row, before, changed_at, changed_pages, page_of
 from connectors.providers.xero.refusals import is_refused, refusal_of
 from connectors.providers.xero.values import moment, money, quoted
@@ -27,6 +27,7 @@ from connectors.sdk.streams import (
     Stream,
     WritableStream,
     Written,
+    part_by_part,
 )
 
 #: So many ids or references keep the address of a call well below 2,000 characters.
@@ -144,7 +145,7 @@ class XeroStream(Stream):
     def listed(self, client: Client, params: Mapping[str, str]) -> list[Row]:
         """One call; asking for a page makes Xero answer the line items too."""
         answer = xero(client).get(self.path, {**params, "page": 1, "pageSize": self.page_size})
-        return list(answer.get(self.list_key) or [])
+        return rows_of(answer, self.list_key)
 
 
 class WholeList(XeroStream):
@@ -155,7 +156,7 @@ class WholeList(XeroStream):
     def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
         since = (cursor or {}).get("since", "") if self.knows_modified_since else ""
         answer = xero(client).get(self.path, self.asked(self.only), since)
-        rows = sorted(answer.get(self.list_key) or [], key=changed_at)
+        rows = sorted(rows_of(answer, self.list_key), key=changed_at)
         latest = max([before(changed_at(row)) for row in rows], default="")
         yield self.page(client, rows, {"since": max(since, latest)})
 
@@ -170,7 +171,7 @@ class WholeList(XeroStream):
         return [row for row in self.listed(client, self.asked(self.only)) if row.get(self.id_key) in wanted]
 
     def listed(self, client: Client, params: Mapping[str, str]) -> list[Row]:
-        return list(xero(client).get(self.path, params).get(self.list_key) or [])
+        return rows_of(xero(client).get(self.path, params), self.list_key)
 
 
 class WritableXeroStream(XeroStream, WritableStream):
@@ -196,11 +197,14 @@ class WritableXeroStream(XeroStream, WritableStream):
         except RecordRejected as refused:
             if len(drafts) == 1:
                 return [refused]
-        return [
-            outcome
-            for number, draft in enumerate(drafts)
-            for outcome in self.create(client, [draft], key=f"{key[:120]}-{number}")
-        ]
+        return part_by_part(
+            "Xero",
+            (
+                outcome
+                for number, draft in enumerate(drafts)
+                for outcome in self.create(client, [draft], key=f"{key[:120]}-{number}")
+            ),
+        )
 
     def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
         """Xero has no lock, so the current version is read and compared right before the write."""
@@ -291,8 +295,8 @@ class WritableXeroStream(XeroStream, WritableStream):
     def post(self, client: Client, method: str, path: str, bodies: Sequence[Row], key: str) -> list[Outcome]:
         """Send a batch. Raises `RecordRejected` when Xero refused it as a whole."""
         answer = xero(client).send(method, path, {self.list_key: bodies}, self.write_params, key=key)
-        elements = answer.get(self.list_key) or []
-        if len(elements) != len(bodies):
+        elements = answer.get(self.list_key)
+        if not isinstance(elements, list) or len(elements) != len(bodies):
             raise OutcomeUnknown("Xero did not confirm every document of a batch; they are looked up.")
         return [refusal_of(element) if is_refused(element) else self.written(client, element) for element in elements]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal
 
 from connectors.providers.xero import fields, reading, writing
+from connectors.providers.xero.client import rows_of
 from connectors.providers.xero.listing import Row, page_of
 from connectors.providers.xero.resources import (
     BATCH_PARAMS,
@@ -223,7 +224,7 @@ class BankTransfers(WholeList, WritableXeroStream):
         if not rows:
             return page_of([], self.source, self.id_key, cursor, is_last=True)
         answer = xero(client).get("/Accounts", {"where": 'Type=="BANK"'})
-        accounts = {account["AccountID"]: account for account in answer.get("Accounts") or []}
+        accounts = {account["AccountID"]: account for account in rows_of(answer, "Accounts")}
 
         def read(row: Row) -> SourceRecord:
             return replace(self.source(_with_accounts(row, accounts)), raw=row)
