@@ -7,7 +7,7 @@ import random
 import subprocess
 import zlib
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from typing import Any
 
 SIZE, SEED = "FAULTS_SIZE", "FAULTS_SEED"
@@ -68,8 +68,8 @@ HEADS = ("campaign", "fault", "tried", "events", "lost", "duplicates", "foreign 
 
 
 def table(rows: Iterable[Row]) -> list[str]:
-    """The lines of the table, by campaign, with sums at its end."""
-    ordered = sorted(rows, key=lambda row: (int(row.campaign[1:]), row.fault))
+    """The lines of the table, by campaign, with sums at its end. What was told in several parts is one line."""
+    ordered = sorted(_joined(rows), key=lambda row: (int(row.campaign[1:]), row.fault))
     sums = {name: sum(getattr(row, name) for row in ordered) for name in COUNTED}
     cells = [HEADS, *(_cells(row) for row in ordered), _cells(Row("", "together", **sums))]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADS))]
@@ -81,6 +81,15 @@ def table(rows: Iterable[Row]) -> list[str]:
         ).rstrip()
         for line in cells
     ]
+
+
+def _joined(rows: Iterable[Row]) -> Iterable[Row]:
+    joined: dict[tuple[str, str, int | None], Row] = {}
+    for row in rows:
+        known = joined.get((row.campaign, row.fault, row.seed), Row(row.campaign, row.fault, 0, seed=row.seed))
+        sums = {name: getattr(known, name) + getattr(row, name) for name in COUNTED}
+        joined[row.campaign, row.fault, row.seed] = replace(known, **sums)
+    return joined.values()
 
 
 def _cells(row: Row) -> tuple[str, ...]:

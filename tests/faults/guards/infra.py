@@ -1,0 +1,69 @@
+"""What keeps servers that fall over, and providers that answer badly, from doing harm."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import httpx
+
+from connectors.sdk import client, exchange
+from connectors.sdk.errors import UnexpectedResponse
+from tests.faults.removal import guard, replace
+
+EXCHANGE = "tests/faults/test_exchange.py::test_answer_that_is_none_ends_in_time_and_says_what_it_means"
+
+
+@guard("an answer may not be larger than any right answer", noticed_by=f"{EXCHANGE}[endless-read]", in_ci=True)
+def _() -> None:
+    def unbounded(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
+        yield from pieces
+
+    replace(exchange, "_bounded", unbounded)
+
+
+@guard(
+    "a packed answer is unpacked bit by bit",
+    noticed_by="tests/faults/test_exchange.py::test_answer_too_large_takes_little_memory[bomb]",
+)
+def _() -> None:
+    replace(exchange, "_WRITTEN_AT_ONCE", sys.maxsize)
+
+
+@guard("one deadline covers the whole exchange", noticed_by=f"{EXCHANGE}[head a byte at a time-read]")
+def _() -> None:
+    def each_wait(timeout: float | None, error: type[Exception]) -> float | None:
+        return timeout
+
+    replace(exchange, "_left", each_wait)
+
+
+@guard("half a packed answer is no answer", noticed_by=f"{EXCHANGE}[packed and cut-write]")
+def _() -> None:
+    def unpacked(packed: Iterable[bytes]) -> Iterator[bytes]:
+        yield b"{}"
+
+    replace(exchange, "_unpacked", unpacked)
+
+
+@guard(
+    "redirects are not followed",
+    noticed_by="tests/faults/test_exchange.py::test_token_goes_to_no_other_address",
+    in_ci=True,
+)
+def _() -> None:
+    send = httpx.Client.stream
+
+    def follow(self: httpx.Client, *args: Any, **kwargs: Any) -> Any:
+        return send(self, *args, **{**kwargs, "follow_redirects": True})
+
+    replace(httpx.Client, "stream", follow)
+
+
+@guard("an unreadable answer to a write leaves its outcome unknown", noticed_by=f"{EXCHANGE}[login page-write]")
+def _() -> None:
+    def refused(self: client.Client, words: str, detail: str, is_write: bool) -> Exception:
+        return UnexpectedResponse(words, detail=detail)
+
+    replace(client.Client, "_unreadable", refused)

@@ -1,0 +1,139 @@
+"""Answers that never end, burst, or are not answers: each ends in time, in little memory, as an error that says who acts."""
+
+from __future__ import annotations
+
+import gzip
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from connectors.sdk.client import Access, Client, FixedToken
+from connectors.sdk.errors import OutcomeUnknown, RateLimited, TransientError, UnexpectedResponse
+from connectors.sdk.exchange import MAX_ANSWER_BYTES
+from tests.connectors.sample.client import SampleClient
+from tests.faults import rough
+from tests.faults.rough import Rough
+
+pytestmark = pytest.mark.faults
+
+SECONDS = 0.4  # what a whole exchange may take here
+IN_TIME = 5.0
+MOST_MEMORY = 3 * MAX_ANSWER_BYTES
+LISTING = b'{"rows": [' + b",".join(b'{"id": %d}' % number for number in range(5000)) + b"]}"
+LOGIN = rough.whole(b"", "Location: http://127.0.0.1:1/login", status="302 Found")
+#: What a server does, and what reading makes of it; to a write the outcome is unknown every time.
+ANSWERS: dict[str, tuple[Callable[[Rough], rough.Answer], type[Exception]]] = {
+    "head a byte at a time": (lambda server: server.trickled(rough.head("X-Long: " + "a" * 150), 0.05), TransientError),
+    "body a byte at a time": (lambda server: server.trickled(rough.head() + LISTING, 0.005), TransientError),
+    "endless": (lambda server: rough.endless, UnexpectedResponse),
+    "bomb": (lambda server: rough.bomb(200), UnexpectedResponse),
+    "cut short": (lambda server: rough.cut_short(LISTING), TransientError),
+    "packed and cut": (lambda server: rough.packed_and_cut(LISTING), TransientError),
+    "packed in another way": (lambda server: rough.whole(b"x", "Content-Encoding: br"), TransientError),
+    "reset": (lambda server: rough.reset, TransientError),
+    "garbage": (lambda server: rough.garbage, TransientError),
+    "empty": (lambda server: rough.whole(b""), UnexpectedResponse),
+    "login page": (lambda server: rough.whole(b"<html>Log in</html>"), UnexpectedResponse),
+    "sent elsewhere": (lambda server: LOGIN, UnexpectedResponse),
+    "nested deeply": (lambda server: rough.whole(b"[" * 100_000 + b"]" * 100_000), UnexpectedResponse),
+    "cut short by a gateway": (lambda server: rough.whole(b"{}", status="504 Gateway Timeout"), TransientError),
+}
+
+
+class HurriedClient(SampleClient):
+    timeout_seconds = SECONDS
+    tries = 1
+
+
+@pytest.fixture
+def server() -> Iterator[Rough]:
+    with rough.rough() as made:
+        yield made
+
+
+def client_of(server: Rough) -> Client:
+    return HurriedClient(Access(token=FixedToken("secret"), simulator=server.url))
+
+
+def ask(client: Client, *, is_write: bool) -> Any:
+    return client.request("POST" if is_write else "GET", "api", "/things", is_write=is_write)
+
+
+@pytest.mark.parametrize("is_write", [False, True], ids=["read", "write"])
+@pytest.mark.parametrize("name", ANSWERS)
+def test_answer_that_is_none_ends_in_time_and_says_what_it_means(
+    name: str, is_write: bool, server: Rough, tell: Any
+) -> None:
+    answer, expected = ANSWERS[name]
+    server.answer = answer(server)
+    client = client_of(server)
+    before = time.monotonic()
+    with client.http, pytest.raises(OutcomeUnknown if is_write else expected) as caught:
+        ask(client, is_write=is_write)
+    assert time.monotonic() - before < IN_TIME
+    assert len(server.requests) == 1
+    assert isinstance(caught.value, OutcomeUnknown) is is_write
+    assert "secret" not in f"{caught.value} {getattr(caught.value, 'detail', '')}"
+    tell("C6", "answers that are none, on a real socket", tried=1, malformed=1)
+
+
+@pytest.mark.parametrize("name", ["endless", "bomb"])
+def test_answer_too_large_takes_little_memory(name: str, server: Rough) -> None:
+    server.answer = ANSWERS[name][0](server)
+    client = client_of(server)
+    tracemalloc.start()
+    try:
+        with client.http, pytest.raises(UnexpectedResponse):
+            ask(client, is_write=False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < MOST_MEMORY
+
+
+def test_token_goes_to_no_other_address(server: Rough) -> None:
+    with rough.rough() as other:
+        server.answer = rough.whole(b"", f"Location: {other.url}/steal", status="307 Temporary Redirect")
+        client = client_of(server)
+        with client.http, pytest.raises(UnexpectedResponse):
+            ask(client, is_write=False)
+        assert other.requests == []
+
+
+def test_packed_answer_is_unpacked(server: Rough) -> None:
+    server.answer = rough.whole(gzip.compress(LISTING), "Content-Encoding: gzip")
+    client = client_of(server)
+    with client.http:
+        assert len(ask(client, is_write=False)["rows"]) == 5000
+    assert b"accept-encoding: gzip\r\n" in server.requests[0].lower()
+
+
+def test_waiting_for_the_next_try_ends_within_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three tries of a provider that asks for patience would outlast the lease of the worker that waits."""
+    clock = Clock()
+    monkeypatch.setattr("connectors.sdk.client.time", clock)
+
+    def slow_down(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(429, headers={"Retry-After": "29"})
+
+    access = Access(token=FixedToken("secret"), sleep=clock.sleep)
+    client = SampleClient(access, httpx.Client(transport=httpx.MockTransport(slow_down)))
+    with client.http, pytest.raises(RateLimited):
+        ask(client, is_write=False)
+    assert (client.calls, clock.now) == (2, 29.0)
+
+
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
