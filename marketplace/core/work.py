@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from kombu.exceptions import OperationalError
 
 from tenants.context import tenant
+from tenants.models import Tenant
 
 log = logging.getLogger(__name__)
 
@@ -152,11 +153,11 @@ def check_lease() -> None:
 
 
 @contextmanager
-def holding_lease(tenant_id: uuid.UUID) -> Iterator[None]:
+def holding_lease(owner: Tenant | uuid.UUID) -> Iterator[Tenant]:
     """One transaction in the tenant's schema of a worker that nobody can overtake before its end. Raises `LeaseLost`."""
-    with tenant(tenant_id):
+    with tenant(owner) as found:
         check_lease()
-        yield
+        yield found
 
 
 def due_count() -> int:

@@ -148,6 +148,9 @@ class Posting(models.Model):
         ]
         indexes = [
             models.Index(fields=["flow", "state", "data_type"], name="posting_by_state"),
+            models.Index(
+                fields=["flow", "data_type", "action", "id"], name="posting_ready", condition=Q(state="planned")
+            ),
             models.Index(fields=["data_type", "external_id"], name="posting_by_entry"),
         ]
 

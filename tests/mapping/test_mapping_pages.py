@@ -28,7 +28,7 @@ from marketplace.mapping.preview import plan_preview, with_requests
 from marketplace.mapping.signals import mapping_saved
 from marketplace.posting.models import Posting
 from marketplace.posting.planning import plan_flow
-from marketplace.posting.writing import draft_of
+from marketplace.posting.ready import drafts_of, postings_as_sent
 from tenants.choices import Role
 from tenants.context import tenant as tenant_context
 from tenants.models import Membership, Tenant, User
@@ -194,16 +194,17 @@ def test_preview_equals_what_posting_sends(tenant: Tenant, flow: Flow) -> None:
         assert loaded.mapping is not None
         shown = plan_preview(flow=loaded, spec=loaded.mapping.spec, owner=tenant)
         plan_flow(owner=tenant, flow=loaded)
-        postings = list(
-            Posting.objects.filter(record_id=shown.opened).select_related("flow__target", "depends_on").order_by("id")
-        )
+        ids = Posting.objects.filter(record_id=shown.opened).values_list("pk", flat=True)
+        drafts = drafts_of(postings_as_sent(list(ids)), loaded.target)
     shown = with_requests(shown, tenant_id=tenant.pk, flow=loaded)
     opened = next(result for result in shown.results if result.before.id == shown.opened)
     client = client_for(tenant.pk, loaded.target)
+    types = [draft.document.data_type for draft in drafts]
     requests = [
-        connector("xero").writable(posting.data_type).preview(client, [draft_of(posting)]) for posting in postings
+        connector("xero").writable(data_type).preview(client, [draft])
+        for data_type, draft in zip(types, drafts, strict=True)
     ]
-    assert [posting.data_type for posting in postings] == ["invoice", "customer_payment"]
+    assert types == ["invoice", "customer_payment"]
     assert [sent.title for sent in opened.sent] == [f"{request.method} {request.path}" for request in requests]
     assert [parse_json(sent.text) for sent in opened.sent] == [
         parse_json(dump_json(request.body)) for request in requests
