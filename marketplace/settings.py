@@ -274,6 +274,7 @@ LOGGING = {
 
 # --- the supervisor ------------------------------------------------------------------------------------------
 WEB_THREADS = env_int("TIEOUT_WEB_THREADS", 4)
-WORKER_PROCESSES = env_int("TIEOUT_WORKER_PROCESSES", 2)
+# Of one machine; `--concurrency` of its Celery worker says the same. One of them does short work only.
+WORKER_PROCESSES = env_int("TIEOUT_WORKER_PROCESSES", 3)
 
 refuse_unknown_names(("TIEOUT_",))

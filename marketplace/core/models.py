@@ -27,6 +27,7 @@ class WorkItem(models.Model):
     key = models.CharField(max_length=120)
     requests = models.BigIntegerField(default=1)
     due_at = models.DateTimeField()
+    is_long = models.BooleanField(default=False, db_default=False)  # was not done after its first slice of time
     attempts = models.IntegerField(default=0)
     lease_token = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)
@@ -36,17 +37,29 @@ class WorkItem(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "kind", "key"], name="work_is_unique")]
-        indexes = [models.Index(fields=["due_at"], name="work_due")]
+        indexes = [
+            models.Index(fields=["due_at"], name="work_due"),
+            models.Index(fields=["tenant", "is_long", "due_at", "id"], name="work_of_tenant"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.key}"
 
 
 class TenantTurn(models.Model):
-    """When a tenant was last served: the ready ring that keeps a big tenant from starving a small one."""
+    """The ready ring: whose turn it is, so that a big tenant starves no small one and a claim never looks through what is due.
 
-    tenant = models.OneToOneField("tenants.Tenant", on_delete=models.CASCADE, primary_key=True, related_name="+")
-    served_at = models.DateTimeField()
+    A row per tenant and lane. `ready_at` is when the tenant was served last or when its next item is due, whichever is later.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.CASCADE, related_name="+", db_index=False)
+    is_long = models.BooleanField()
+    ready_at = models.DateTimeField(null=True)  # nothing is or will be due
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "is_long"], name="turn_is_unique")]
+        indexes = [models.Index(fields=["is_long", "ready_at"], name="turn_ready")]
 
     def __str__(self) -> str:
         return str(self.tenant_id)

@@ -217,7 +217,7 @@ def run_cases(*, flow: Flow) -> None:
     """Ask for the sandbox cases to be run. Raises `UnableToMove` when there is no mapping to run them with."""
     if flow.mapping is None:
         raise UnableToMove("Save the field mapping first: the cases are run with it.")
-    request_work(tenant_id=current_tenant().pk, kind="rehearse", key=str(flow.pk))
+    request_work(tenant_id=current_tenant().pk, kind="rehearse", key=str(flow.pk), is_long=True)
 
 
 def compare_again(*, flow: Flow) -> None:

@@ -284,7 +284,7 @@ def rehearse_all(walk: Walk, today: dt.date) -> None:
     """Sandbox: every edge case of every flow, against the ledger's simulator with this tenant's accounts."""
     for flow in walk.flows.values():
         _move(walk, flow, Stage.SANDBOX, today)
-        request_work(tenant_id=walk.owner.pk, kind="rehearse", key=str(flow.pk))
+        request_work(tenant_id=walk.owner.pk, kind="rehearse", key=str(flow.pk), is_long=True)
     _wait(walk, "sandbox", lambda: _rehearsed(walk), lambda: "rehearsing")
     with tenant(walk.owner):
         failed = SandboxCase.objects.filter(has_passed=False)

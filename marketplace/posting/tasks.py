@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 import uuid
 
 from marketplace.core.summaries import SUMMARY_KIND, ask_for_summary
-from marketplace.core.work import handles, request_work
+from marketplace.core.work import handles, request_work, slice_is_over
 from marketplace.mapping.models import Flow, Stage
 from marketplace.posting.planning import plan_flow, waits_for_answers
 from marketplace.posting.summaries import refresh_summary
 from marketplace.posting.writing import write_postings
 from tenants.context import tenant
 
-SLICE_SECONDS = 15.0
 GATHER = dt.timedelta(milliseconds=200)  # so that full batches are written, not the first few of a page
 ANSWERED_WITHIN = dt.timedelta(seconds=10)  # after which what changed while it was being sent is looked at again
 
@@ -22,8 +20,7 @@ ANSWERED_WITHIN = dt.timedelta(seconds=10)  # after which what changed while it 
 @handles("plan")
 def plan(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
     """Plan what one flow's source has that is new; `key` is the flow. Writing is asked for in the same transaction."""
-    until = time.monotonic() + SLICE_SECONDS
-    while time.monotonic() < until:
+    while True:
         with tenant(tenant_id) as owner:
             flow = _locked(key)
             if not plan_flow(owner=owner, flow=flow):
@@ -31,7 +28,8 @@ def plan(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
             following = ("pair", str(flow.pk)) if flow.stage == Stage.PARALLEL else ("post", str(flow.target_id))
             request_work(tenant_id=tenant_id, kind=following[0], key=following[1], delay=GATHER)
             ask_for_summary(tenant_id)
-    return dt.timedelta(0)
+        if slice_is_over():
+            return dt.timedelta(0)
 
 
 def _locked(key: str) -> Flow:

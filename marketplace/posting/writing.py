@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from connectors.sdk.client import Client, dump_json
 from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RateLimited, RecordRejected, TransientError
 from connectors.sdk.streams import Draft, Outcome, Request, WritableStream, Written
 from marketplace.core.clock import now
-from marketplace.core.work import check_lease, holding_lease
+from marketplace.core.work import check_lease, holding_lease, slice_is_over
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.posting.keys import batch_key
@@ -46,7 +45,6 @@ PAUSED_AGAIN = dt.timedelta(
     minutes=5
 )  # nothing is sent while a flow is paused; what is unconfirmed is looked up now and then
 AHEAD = 1000  # how many documents are looked up together, and told to the connector, before the first batch of them is written
-SLICE_SECONDS = 15.0
 
 
 class UnableToPost(Exception):
@@ -96,14 +94,12 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
         )
     writer = Writer(owner, connection, client_for(tenant_id, connection))
     still_unknown, to_repeat = _look_up_uncertain(writer)
-    until = time.monotonic() + SLICE_SECONDS
-    while time.monotonic() < until:
+    while True:
         sending = _intend_again(writer, *to_repeat.pop(0)) if to_repeat else _commit_intent(writer)
         if sending is None:
             return still_unknown
-        if not _send(writer, sending):
+        if not _send(writer, sending) or slice_is_over():
             return dt.timedelta(0)
-    return dt.timedelta(0)
 
 
 def _commit_intent(writer: Writer) -> Sending | None:

@@ -117,9 +117,15 @@ _RECEIVE = """
     ), work AS (
         INSERT INTO public.core_workitem (tenant_id, kind, key, requests, due_at, attempts, problem, requested_at)
         SELECT tenant_id, 'events', connection_id::text, 1, clock_timestamp(), 0, '', clock_timestamp()
-        FROM copied GROUP BY tenant_id, connection_id
+        FROM copied GROUP BY tenant_id, connection_id ORDER BY tenant_id, connection_id
         ON CONFLICT (tenant_id, kind, key) DO UPDATE
         SET requests = core_workitem.requests + 1, due_at = LEAST(core_workitem.due_at, excluded.due_at)
+        RETURNING tenant_id, is_long, due_at
+    ), turn AS (
+        INSERT INTO public.core_tenantturn (tenant_id, is_long, ready_at)
+        SELECT tenant_id, is_long, min(due_at) FROM work GROUP BY tenant_id, is_long ORDER BY tenant_id, is_long
+        ON CONFLICT (tenant_id, is_long) DO UPDATE SET ready_at = excluded.ready_at
+        WHERE core_tenantturn.ready_at IS NULL OR core_tenantturn.ready_at > excluded.ready_at
     )
     SELECT (SELECT count(*) FROM delivery), (SELECT count(*) FROM event), (SELECT count(*) FROM copied)
 """

@@ -6,7 +6,6 @@ HTTP happens outside transactions; each page is one checkpoint. Called by worker
 from __future__ import annotations
 
 import datetime as dt
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from connectors.sdk.streams import Page, Stream
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.summaries import ask_for_summary
-from marketplace.core.work import holding_lease, request_work
+from marketplace.core.work import holding_lease, request_work, slice_is_over
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.sync.checkpoint import accept_page, digest_of
@@ -30,7 +29,6 @@ from marketplace.sync.signals import records_changed
 from tenants.context import tenant
 from tenants.models import User
 
-SLICE_SECONDS = 15.0
 OFFLINE_RETRY = dt.timedelta(minutes=1)
 PERSON_NEEDED_RETRY = dt.timedelta(minutes=15)  # nothing changes before somebody acts; a reconnection asks at once
 
@@ -115,12 +113,11 @@ def _open_run(connection: Connection, state: StreamState) -> SyncRun:
 
 
 def _read_pages(reading: Reading, client: Client) -> bool:
-    until = time.monotonic() + SLICE_SECONDS
     for page in reading.stream.pages(client, reading.state.cursor):
         _checkpoint(reading, page, client)
         if page.is_last:
             return True
-        if time.monotonic() > until:
+        if slice_is_over():
             return False
     return True
 
