@@ -79,7 +79,8 @@ class FixedToken:
 class Access:
     """Everything a client needs to act for one connection. `simulator` stands in for the provider's hosts when set.
 
-    `turn` is held during each call, for providers that limit calls at the same time.
+    `turn` is held during each call, for providers that limit calls at the same time. `sending` is held during each write: it is
+    entered after all waiting, right before the first byte; what it raises keeps the write from being sent.
     """
 
     token: Token
@@ -89,6 +90,7 @@ class Access:
     settings: Mapping[str, str] = field(default_factory=dict)
     budget: Budget = field(default_factory=NoBudget)
     turn: Callable[[], AbstractContextManager[None]] = nullcontext
+    sending: Callable[[], AbstractContextManager[None]] = nullcontext
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -177,7 +179,7 @@ class Client(ABC):
         self.calls += 1
         all_headers = {**self.headers(token), **(headers or {})}
         try:
-            with self.access.turn():
+            with self.access.turn(), self.access.sending() if is_write else nullcontext():
                 response = exchange(self.http, method, url, seconds=self.timeout_seconds, headers=all_headers, **kwargs)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise TransientError(f"{self.manifest.name} cannot be reached at the moment.", detail=str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
@@ -76,7 +76,10 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What the provider now holds. `url` opens it in the provider's own pages, `total` is its own sum, if it answers one."""
+    """What the provider now holds. `url` opens it in the provider's own pages, `total` is its own sum, if it answers one.
+
+    `others`: looked up, further objects fit as well; which of them is ours only a person can say.
+    """
 
     external_id: str
     number: str = ""
@@ -84,6 +87,12 @@ class Written:
     total: Decimal | None = None
     url: str = ""
     raw: dict[str, Any] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+
+    def beside(self, other: Written) -> Written:
+        """The same, with another object that fits as well."""
+        is_new = other.external_id not in (self.external_id, *self.others)
+        return replace(self, others=(*self.others, other.external_id)) if is_new else self
 
 
 Outcome = Written | RecordRejected
@@ -198,7 +207,8 @@ class WritableStream(Stream):
 
     @abstractmethod
     def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:
-        """Which of these drafts exist already, by posting key: looked up by reference, for outcomes that are unknown."""
+        """Which of these drafts exist already, by posting key: looked up by reference, for outcomes that are unknown. A document
+        that was copied with its reference fits as well as its original: `Written.beside`."""
 
     @abstractmethod
     def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import httpx
@@ -13,6 +14,7 @@ from connectors.registry import connector
 from connectors.sdk.client import Access, Client
 from connectors.sdk.exchange import http_client
 from connectors.sdk.oauth import TOKEN_TIMEOUT_SECONDS, ConnectorKeys, OAuth
+from marketplace.core.work import check_lease
 from marketplace.installations.budget import SharedBudget
 from marketplace.installations.models import Connection
 
@@ -65,9 +67,22 @@ def _real_environments(slug: str) -> list[Connection.Environment]:
     return [choice for choice in real if all(choice.value in host for host in hosts)]
 
 
-def client_for(tenant_id: uuid.UUID, connection: Connection, *, is_ending: bool = False) -> Client:
+@contextmanager
+def under_lease() -> Iterator[None]:
+    """Around each write: a worker that was overtaken while it waited sends nothing. Raises `LeaseLost`."""
+    check_lease()
+    yield
+
+
+def client_for(
+    tenant_id: uuid.UUID,
+    connection: Connection,
+    *,
+    is_ending: bool = False,
+    sending: Callable[[], AbstractContextManager[None]] = under_lease,
+) -> Client:
     """A client acting for one connection; used outside transactions. Its HTTP connections stay open in this process.
-    `is_ending`: for the last calls after a person disconnected."""
+    `is_ending`: for the last calls after a person disconnected. `sending`: see `Access`."""
     from marketplace.installations.vault import ConnectionToken  # noqa: PLC0415 -- the vault refreshes through this module
 
     found = connector(connection.connector)
@@ -85,6 +100,7 @@ def client_for(tenant_id: uuid.UUID, connection: Connection, *, is_ending: bool 
         simulator=simulator_url(connection.connector, connection.environment),
         budget=budget,
         turn=budget.turn,
+        sending=sending,
     )
     return found.client(access, http_for(connection.connector))
 

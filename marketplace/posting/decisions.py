@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.work import request_work
+from marketplace.posting.intent import is_being_sent
 from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.settling import UNCONFIRMED
 from marketplace.posting.summaries import refresh_summary
 from tenants.context import current_tenant
 from tenants.models import User
@@ -25,8 +27,10 @@ class UnableToDecide(Exception):
 
 
 def post_again(*, outcome_ids: Collection[int], user: User) -> int:
-    """Plan these records anew with today's mapping. Returns how many."""
+    """Plan these records anew with today's mapping. What was never confirmed is not in the ledger, says who decides so.
+    Returns how many. Raises `UnableToDecide`."""
     chosen = RecordOutcome.objects.filter(pk__in=outcome_ids, state__in=WAITING)
+    _send_anew(chosen)
     flows = set(chosen.values_list("flow_id", flat=True))
     count = chosen.update(is_replay_asked=True, decided_by=user, decision="post again", updated_at=now())
     _plan(flows)
@@ -46,6 +50,10 @@ def exclude(*, outcome_ids: Collection[int], reason: str, user: User) -> int:
     )
     if in_ledger.exists():
         raise UnableToDecide("Some of these records are in the ledger already: accept them or reverse them instead.")
+    if _unconfirmed(chosen).exists():
+        raise UnableToDecide(
+            "The ledger may have some of these. Look there first, then accept them or post them again."
+        )
     count = chosen.update(
         state=RecordOutcome.State.EXCLUDED,
         reason_code="excluded_by_person",
@@ -70,8 +78,10 @@ def accept(*, outcome_ids: Collection[int], reason: str, user: User) -> int:
         record_id=OuterRef("record_id"),
         state__in=[Posting.State.POSTED, Posting.State.LINKED],
     )
-    if chosen.exclude(reason_code__in=ACCEPTABLE).exclude(Q(reason_code="catch_up") & Exists(in_ledger)).exists():
+    others = chosen.exclude(reason_code__in=(*ACCEPTABLE, UNCONFIRMED))
+    if others.exclude(Q(reason_code="catch_up") & Exists(in_ledger)).exists():
         raise UnableToDecide("Only records that are in the ledger already can be accepted.")
+    _take_as_posted(chosen)
     count = chosen.update(
         state=RecordOutcome.State.POSTED,
         reason_code="accepted_by_person",
@@ -84,6 +94,27 @@ def accept(*, outcome_ids: Collection[int], reason: str, user: User) -> int:
     )
     _record(user, "posting.accept", count, f"accepted as posted: {reason}")
     return count
+
+
+def _unconfirmed(chosen: QuerySet[RecordOutcome]) -> QuerySet[Posting]:
+    """What the ledger may or may not have of these records."""
+    held = chosen.filter(flow_id=OuterRef("flow_id"), record_id=OuterRef("record_id"), reason_code=UNCONFIRMED)
+    return Posting.objects.filter(Exists(held), state=Posting.State.UNCERTAIN)
+
+
+def _send_anew(chosen: QuerySet[RecordOutcome]) -> None:
+    """Under a key the provider has never seen: what it answered to the old one is of no use any more."""
+    found = _unconfirmed(chosen)
+    if any(is_being_sent(batch_id) for batch_id in set(found.values_list("batch_id", flat=True)) if batch_id):
+        raise UnableToDecide("One of our workers has not finished sending this. Try again in a few minutes.")
+    found.update(state=Posting.State.PLANNED, key_round=F("key_round") + 1, problem="")
+
+
+def _take_as_posted(chosen: QuerySet[RecordOutcome]) -> None:
+    found = _unconfirmed(chosen)
+    for target in set(found.values_list("flow__target_id", flat=True)):
+        request_work(tenant_id=current_tenant().pk, kind="post", key=str(target))
+    found.update(state=Posting.State.POSTED, posted_at=now(), problem="")
 
 
 def _plan(flow_ids: set[uuid.UUID]) -> None:

@@ -16,6 +16,11 @@ DECISIONS = [
     ("exclude", "Leave out of the books"),
     ("accept", "Accept the entry in the ledger"),
 ]
+#: For what the ledger never confirmed, after a person has looked there.
+DECISIONS_UNCONFIRMED = [
+    ("accept", "It is in the ledger: accept the entry"),
+    ("post_again", "It is not in the ledger: post it"),
+]
 
 
 class IssueFilter(forms.Form):
@@ -67,8 +72,9 @@ class OneDecisionForm(forms.Form):
     def __init__(self, *args: Any, evidence: Evidence | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if evidence is not None:
+            decisions = DECISIONS_UNCONFIRMED if evidence.is_unconfirmed else DECISIONS
             offered = {"post_again": True, "exclude": evidence.may_exclude, "accept": evidence.may_accept}
-            self.fields["decision"].choices = [choice for choice in DECISIONS if offered[choice[0]]]  # type: ignore[attr-defined]
+            self.fields["decision"].choices = [choice for choice in decisions if offered[choice[0]]]  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

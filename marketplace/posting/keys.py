@@ -7,6 +7,9 @@ import hashlib
 import uuid
 from collections.abc import Iterable
 
+from connectors.sdk.records import encode
+from connectors.sdk.streams import Draft
+
 KEY_LENGTH = 50
 MARK_LENGTH = 8
 
@@ -14,6 +17,21 @@ MARK_LENGTH = 8
 def posting_key(*, tenant_id: uuid.UUID, flow_id: uuid.UUID, external_id: str, purpose: str, version: int) -> str:
     """Fits every provider's idempotency field."""
     return _key(str(tenant_id), str(flow_id), external_id, purpose, str(version))
+
+
+def documents_digest(drafts: Iterable[Draft]) -> str:
+    """Identifies what a request asks for, in our own terms: a request made of the same documents may be worded differently."""
+    parts = [
+        part
+        for draft in drafts
+        for part in (draft.key, draft.reference, str(draft.as_draft), encode(draft.document).decode())
+    ]
+    return hashlib.sha256(_joined(parts)).hexdigest()
+
+
+def request_key(digest: str, rounds: Iterable[int]) -> str:
+    """The same documents sent again are the same request to the provider, until the key was given up (see `Posting.key_round`)."""
+    return _key(digest, *map(str, rounds))
 
 
 def batch_key(posting_keys: Iterable[str]) -> str:
@@ -32,5 +50,9 @@ def marked(reference: str, key: str) -> str:
 
 
 def _key(*parts: str) -> str:
-    joined = b"".join(len(part).to_bytes(4, "big") + part.encode() for part in parts)
-    return base64.b32encode(hashlib.sha256(joined).digest()).decode()[:KEY_LENGTH]
+    return base64.b32encode(hashlib.sha256(_joined(parts)).digest()).decode()[:KEY_LENGTH]
+
+
+def _joined(parts: Iterable[str]) -> bytes:
+    """Unlike any other list of texts."""
+    return b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)

@@ -6,6 +6,7 @@ import uuid
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 
 class RecordOutcome(models.Model):
@@ -61,7 +62,11 @@ class RecordOutcome(models.Model):
 
 
 class PostingBatch(models.Model):
-    """One request to a ledger, committed before its first byte is sent."""
+    """One request to a ledger, committed before its first byte is sent. A key stands for one request for ever.
+
+    `intended_at` is when it was first sent under its key, and `deadline_at` after which no byte of it is sent: both by the
+    database's clock, as is `sent_at`, the last time. `request_digest` identifies the documents, whatever a request makes of them.
+    """
 
     class State(models.TextChoices):
         SENDING = "sending", "Sending"
@@ -80,9 +85,12 @@ class PostingBatch(models.Model):
     calls = models.IntegerField(default=0)
     problem = models.TextField(blank=True)
     sent_at = models.DateTimeField()
+    intended_at = models.DateTimeField(db_default=Now())
+    deadline_at = models.DateTimeField(db_default=Now())
     answered_at = models.DateTimeField(null=True)
 
     class Meta:
+        constraints = [models.UniqueConstraint(fields=["connection", "key"], name="one_request_per_key")]
         indexes = [models.Index(fields=["connection"], name="batch_open", condition=~Q(state="settled"))]
 
     def __str__(self) -> str:
@@ -93,6 +101,7 @@ class Posting(models.Model):
     """One entry we write, would write (shadow), or took over from staff (linked). `key` is permanent and unique.
 
     `purpose` tells the documents of one record apart (invoice, payment ...). A posting waits for `depends_on` to be in the ledger.
+    `key_round` grows when a request for it was given up after the provider had forgotten its key: the next one has a fresh key.
     """
 
     class State(models.TextChoices):
@@ -134,6 +143,7 @@ class Posting(models.Model):
     ledger_account = models.CharField(max_length=255, blank=True)
     problem = models.TextField(blank=True)
     attempts = models.IntegerField(default=0)
+    key_round = models.IntegerField(default=0, db_default=0)
     next_attempt_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
     posted_at = models.DateTimeField(null=True)

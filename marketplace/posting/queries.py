@@ -19,6 +19,7 @@ from marketplace.mapping.models import Flow
 from marketplace.posting.decisions import ACCEPTABLE, WAITING
 from marketplace.posting.keys import mark_of
 from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.settling import UNCONFIRMED
 from marketplace.posting.words import reason_words
 from marketplace.sync.models import Record
 
@@ -138,12 +139,16 @@ class Evidence:
 
     @property
     def may_accept(self) -> bool:
-        """There is an entry in the ledger that can be called right."""
-        return self.outcome.reason_code in ACCEPTABLE and bool(self.in_ledger)
+        """There is an entry in the ledger that can be called right, or a person can see whether there is."""
+        return self.is_unconfirmed or (self.outcome.reason_code in ACCEPTABLE and bool(self.in_ledger))
 
     @property
     def may_exclude(self) -> bool:
-        return not self.in_ledger
+        return not self.in_ledger and not self.is_unconfirmed
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        return self.outcome.reason_code == UNCONFIRMED
 
 
 def evidence_of(outcome: RecordOutcome) -> Evidence:

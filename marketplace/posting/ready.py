@@ -20,7 +20,8 @@ from marketplace.posting.planning import writes_drafts
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """One posting. `needed_*` is what it depends on, which is in the ledger by now and has an identity there."""
+    """One posting. `needed_*` is what it depends on, which is in the ledger by now and has an identity there. `is_paused`: its flow
+    writes nothing now."""
 
     id: int
     key: str
@@ -32,6 +33,7 @@ class Ready:
     external_id: str
     external_version: str
     attempts: int
+    key_round: int
     is_paused: bool
     needed_type: str | None
     needed_id: str | None
@@ -70,7 +72,7 @@ def drafts_of(postings: Iterable[Ready], connection: Connection) -> list[Draft]:
 
 def draft_of(posting: Ready, *, as_draft: bool) -> Draft:
     document = decode(posting.data_type, posting.document)
-    if posting.needed_id:
+    if posting.needed_id is not None:
         document = _pointing_at(document, posting)
     return Draft(key=posting.key, reference=posting.reference, document=document, as_draft=as_draft)
 
@@ -90,9 +92,9 @@ def _pointing_at(document: records.Record, posting: Ready) -> records.Record:
 
 
 def _columns(posting: str, needed: str) -> str:
-    names = ("id", "key", "flow_id", "action", "data_type", "document::text", "reference", "external_id", "external_version", "attempts")  # fmt: skip
+    names = ("id", "key", "flow_id", "action", "data_type", "document::text", "reference", "external_id", "external_version", "attempts", "key_round")  # fmt: skip
     own = ", ".join(f"{posting}.{name}" for name in names)
-    return f"""{own}, flow.is_paused, {needed}.data_type, {needed}.external_id,
+    return f"""{own}, flow.is_paused OR flow.stage NOT IN ('pilot', 'live'), {needed}.data_type, {needed}.external_id,
         COALESCE(NULLIF({needed}.external_number, ''), {needed}.number)"""
 
 
@@ -108,7 +110,7 @@ _READY = f"""
         ORDER BY planned.action, planned.id LIMIT %(most)s
     ) posting
     LEFT JOIN posting_posting needed ON needed.id = posting.depends_on_id
-    WHERE flow.target_id = %(target)s AND NOT flow.is_paused
+    WHERE flow.target_id = %(target)s AND NOT flow.is_paused AND flow.stage IN ('pilot', 'live')
     ORDER BY posting.action, posting.id LIMIT %(most)s
 """
 _SENT = """

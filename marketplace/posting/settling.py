@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from django.db import connection as database
 
@@ -45,6 +45,9 @@ OTHERWISE = (
     "Read what the ledger said, correct it there or in the field mapping, then post it again.",
 )
 
+#: Whether the ledger has it is not known, and looking it up does not tell.
+UNCONFIRMED = "unconfirmed"
+
 
 def settle_written(written: Mapping[int, Written]) -> None:
     """The ledger holds these documents now; a total that differs from ours is held for a person, never ignored."""
@@ -75,10 +78,16 @@ def settle_failures(refused: Mapping[int, RecordRejected]) -> None:
         )
 
 
-def refresh_outcomes(posting_ids: Mapping[int, object]) -> None:
+def refresh_outcomes(posting_ids: Collection[int]) -> None:
     """A record is posted once everything planned for it is in the ledger with the right total."""
     with database.cursor() as cursor:
         cursor.execute(_REFRESH, [list(posting_ids), now()])
+
+
+def hold_unconfirmed(posting_ids: Collection[int], reason: str) -> None:
+    """Nobody can tell from here whether the ledger has these documents: a person looks, and looking them up goes on."""
+    with database.cursor() as cursor:
+        cursor.execute(_HOLD, {"ids": list(posting_ids), "reason": reason, "code": UNCONFIRMED, "at": now()})
 
 
 _WRITTEN = """
@@ -113,4 +122,13 @@ _REFRESH = """
             THEN 'Compare the entry with the source; correct it in the ledger or accept the difference.' ELSE '' END
     FROM standing
     WHERE outcome.flow_id = standing.flow_id AND outcome.record_id = standing.record_id AND NOT standing.has_failed
+"""
+_HOLD = """
+    UPDATE posting_recordoutcome AS outcome
+    SET state = 'held', reason_code = %(code)s, reason = %(reason)s, owner = 'bookkeeper', updated_at = %(at)s,
+        next_step = 'Look in the ledger for "' || posting.reference || '". If the entry is there, once and right, accept it.'
+            || ' If it is not there, post it again.'
+    FROM posting_posting posting
+    WHERE posting.id = ANY(%(ids)s) AND outcome.flow_id = posting.flow_id AND outcome.record_id = posting.record_id
+        AND (outcome.reason_code, outcome.reason) IS DISTINCT FROM (%(code)s, %(reason)s)
 """

@@ -21,6 +21,7 @@ REASONS: dict[str, str] = {
     "conflict": "both sides changed the same field",
     "changed_after_posting": "changed at the source after posting",
     "catch_up": "staff never entered it while both ran side by side",
+    "unconfirmed": "the ledger never confirmed it, and looking it up does not tell",
     "total_differs": "the ledger's total differs from ours",
     "missing_reference": "the mapping names something the ledger does not have",
     "amount": "the ledger refused the amounts",

@@ -7,11 +7,12 @@ import datetime as dt
 from connectors.registry import connectors
 from connectors.sdk.streams import WritableStream
 from marketplace.core import work
-from marketplace.posting import planning, writing
+from marketplace.posting import planning, uncertain
 from marketplace.sync import operations as reading
 
 LEASE_SECONDS = 2
 QUIET_SECONDS = 1
+SURE_SECONDS = 2
 BATCH = 40
 
 
@@ -20,7 +21,9 @@ def hasten(written_at_once: int) -> None:
     call, and what was not found is asked for again after a while."""
     work.LEASE_SECONDS = LEASE_SECONDS
     work.RETRY_SECONDS = (0.2, 0.5, 1, 1, 1)
-    writing.QUIET_SECONDS = QUIET_SECONDS
+    uncertain.QUIET_SECONDS = QUIET_SECONDS
+    uncertain.SURE_SECONDS = SURE_SECONDS
+    uncertain.SENDER_AGAIN = dt.timedelta(seconds=0.5)
     reading.OFFLINE_RETRY = dt.timedelta(seconds=0.5)
     planning.BATCH = BATCH
     for found in connectors().values():

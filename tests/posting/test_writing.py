@@ -99,7 +99,7 @@ def test_crash_between_intent_and_send_posts_once(books: Books) -> None:
     with tenant(books.owner):
         batch = PostingBatch.objects.create(
             connection=books.connection, data_type="invoice", key="k", request={"method": "", "path": "", "body": {}},
-            request_digest="d", size=1, sent_at=books.flow.created_at - dt.timedelta(minutes=1),
+            request_digest="d", size=1, sent_at=books.flow.created_at - dt.timedelta(minutes=10),
         )  # fmt: skip
         Posting.objects.filter(data_type="invoice").update(state=Posting.State.SENDING, batch=batch)
     books.write()

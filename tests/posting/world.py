@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from django.db.models import F
+
 from connectors.sdk.records import Order, Party, SaleLine, SalePayment, Tax
 from connectors.sdk.records import Record as StandardRecord
 from connectors.sdk.streams import SourceRecord
@@ -15,9 +17,10 @@ from connectors.testing import Simulator
 from marketplace.core.clock import now
 from marketplace.installations.models import Connection
 from marketplace.mapping.models import Flow, Stage
+from marketplace.posting.batches import UnableToPost
 from marketplace.posting.models import Posting, PostingBatch, RecordOutcome
 from marketplace.posting.planning import plan_flow
-from marketplace.posting.writing import UnableToPost, write_postings
+from marketplace.posting.writing import write_postings
 from marketplace.sync.checkpoint import accept_page
 from marketplace.sync.models import Record
 from marketplace.sync.operations import read_stream
@@ -120,8 +123,15 @@ class Books:
 
     def let_quiet_time_pass(self) -> None:
         """As if the open requests had been sent a minute earlier."""
+        self.let_time_pass(dt.timedelta(minutes=1))
+
+    def let_time_pass(self, time: dt.timedelta) -> None:
+        """For open requests and for the ledger."""
         with tenant(self.owner):
-            PostingBatch.objects.update(sent_at=now() - dt.timedelta(minutes=1))
+            PostingBatch.objects.update(
+                sent_at=F("sent_at") - time, intended_at=F("intended_at") - time, deadline_at=F("deadline_at") - time
+            )
+        self.simulator.advance(time.total_seconds())
 
     def entries(self, data_type: str = "invoice", action: str = "create") -> list[dict[str, Any]]:
         """What the ledger itself says we did."""

@@ -151,7 +151,8 @@ class Written30(Listed, WritableStream):
             for row in answer.get(entity.name, []):
                 for draft in drafts:
                     if self.is_found(draft, row):
-                        found.setdefault(draft.key, self._written(company, entity.name, row))
+                        one = self._written(company, entity.name, row)
+                        found[draft.key] = found.get(draft.key, one).beside(one)
         return found
 
     def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:

@@ -278,7 +278,8 @@ class WritableXeroStream(XeroStream, WritableStream):
             for row in self.listed(client, self.asked(self.only, conditions)):
                 for draft in by_reference.get(row.get(self.reference_key, ""), ()):
                     if not self.is_void(row) and self.is_same(draft, row):
-                        found.setdefault(draft.key, self.written(client, row))
+                        one = self.written(client, row)
+                        found[draft.key] = found.get(draft.key, one).beside(one)
         return found
 
     def is_same(self, draft: Draft, row: Row) -> bool:

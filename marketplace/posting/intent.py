@@ -1,0 +1,93 @@
+"""The intent to send: how long it may be acted on, and what stands before the first byte of a write.
+
+A request's first byte leaves only while its sender holds the lease and the intent's deadline has not passed, both by the database's
+clock. From that check to the provider's answer the sender holds a lock of its database session. So whoever takes over knows whether
+the request can still go out: it cannot when the lock is free. A worker that stands still between its check and its first byte keeps the
+lock however long that takes; one that died has lost it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.db import connection as database
+
+from connectors.registry import connector
+from connectors.sdk.errors import OutcomeUnknown
+from marketplace.core.work import check_lease
+from marketplace.installations.models import Connection
+from marketplace.posting.models import PostingBatch
+
+SEND_WITHIN_SECONDS = 120.0
+#: How much of the time that a provider remembers a key we rely on.
+SHARE_OF_WINDOW = 0.75
+
+
+def key_lasts(connection: Connection) -> dt.timedelta:
+    """How long after it was first sent a request may be repeated under its key. Nothing where the provider knows no keys."""
+    known = connector(connection.connector).manifest.idempotency
+    seconds = known.window_seconds if known is not None and known.key_in is not None else 0
+    return dt.timedelta(seconds=seconds * SHARE_OF_WINDOW)
+
+
+def sending_lasts(connection: Connection) -> dt.timedelta:
+    """How long after it was committed an intent may be acted on: within the provider's memory of its key."""
+    most = dt.timedelta(seconds=SEND_WITHIN_SECONDS)
+    return min(most, key_lasts(connection) or most)
+
+
+@dataclass
+class Gate:
+    """Stands before each write of one writer. `batch` is the committed intent the writes belong to, once there is one."""
+
+    batch: PostingBatch | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Raises `LeaseLost`, and `OutcomeUnknown` when it is too late: an earlier part of the request may have been sent."""
+        check_lease()
+        if self.batch is None:
+            yield
+        else:
+            with _being_sent(self.batch):
+                yield
+
+
+@contextmanager
+def _being_sent(batch: PostingBatch) -> Iterator[None]:
+    with database.cursor() as cursor:
+        cursor.execute(_BEGIN, [batch.deadline_at, _name(batch.pk)])
+        is_in_time, is_ours = cursor.fetchone()
+    try:
+        if not is_in_time:
+            raise OutcomeUnknown(
+                "It took too long until it could be sent; it is looked up before anything is repeated."
+            )
+        if not is_ours:
+            raise OutcomeUnknown("Another worker has not finished sending it.")
+        yield
+    finally:
+        if is_ours:
+            with database.cursor() as cursor:
+                cursor.execute(_END, [_name(batch.pk)])
+
+
+def is_being_sent(batch_id: uuid.UUID) -> bool:
+    """Whether a worker stands between its last check and the provider's answer. Inside a transaction, which keeps it from
+    beginning to."""
+    with database.cursor() as cursor:
+        cursor.execute(_IS_FREE, [_name(batch_id)])
+        return not cursor.fetchone()[0]
+
+
+def _name(batch_id: uuid.UUID) -> str:
+    return f"batch:{batch_id}"
+
+
+_BEGIN = "SELECT clock_timestamp() < %s, pg_try_advisory_lock(hashtextextended(%s, 0))"
+_END = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
+_IS_FREE = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"

@@ -1,0 +1,153 @@
+"""What was sent and never confirmed: looked up in the ledger, decided where that decides it, else held for a person.
+
+Nothing is repeated before the ledger was asked. What it shows is posted. What it does not show, after a quiet time and when no worker of
+ours can still be sending it, is
+- sent again as it was while the provider surely knows its key, so that it is taken once even if the first request was only late;
+- planned anew under a fresh key after that, or when the same request cannot be made any more.
+Where looking up does not decide, or fails for long, a person sees it and chooses; looking up goes on meanwhile.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db.models import F
+from django.db.models.functions import Now
+
+from connectors.registry import connector
+from connectors.sdk.client import Client
+from connectors.sdk.errors import ConnectorError, ReconnectRequired, TransientError
+from connectors.sdk.streams import Draft, Written
+from marketplace.core.work import holding_lease
+from marketplace.installations.models import Connection
+from marketplace.posting.batches import UnableToPost, close, pause_after, plan_anew
+from marketplace.posting.intent import is_being_sent, key_lasts
+from marketplace.posting.keys import documents_digest, request_key
+from marketplace.posting.models import Posting, PostingBatch
+from marketplace.posting.ready import Ready, drafts_of, flying_postings
+from marketplace.posting.settling import hold_unconfirmed, settle_written
+from tenants.context import tenant
+from tenants.models import Tenant
+
+QUIET_SECONDS = 10.0  # in which a request of a worker that died may still arrive
+SURE_SECONDS = 150.0  # longer than any provider is at a request: without its key, nothing is repeated sooner
+PAUSED_AGAIN = dt.timedelta(minutes=5)  # while a flow is paused, what is unconfirmed is looked up now and then
+SENDER_AGAIN = dt.timedelta(seconds=30)
+HELD_AGAIN = dt.timedelta(minutes=15)
+HELD_AFTER = dt.timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Unconfirmed:
+    """A request whose outcome is not known, and what of it is undecided. Ages are by the database's clock."""
+
+    batch: PostingBatch
+    postings: Sequence[Ready]
+    drafts: Sequence[Draft]
+    age: dt.timedelta
+    key_age: dt.timedelta
+
+    @property
+    def ids(self) -> list[int]:
+        return [posting.id for posting in self.postings]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the same request can be made again. An update is not: it carries the version it replaces."""
+        rounds = (posting.key_round for posting in self.postings)
+        return self.batch.action == "create" and request_key(documents_digest(self.drafts), rounds) == self.batch.key
+
+
+def look_up(owner: Tenant, connection: Connection, client: Client) -> tuple[dt.timedelta | None, list[Unconfirmed]]:
+    """Settle what can be settled. Answers when to look again at what is undecided, and what to send once more."""
+    pauses: list[dt.timedelta] = []
+    to_repeat: list[Unconfirmed] = []
+    for one in _unconfirmed(owner, connection):
+        found = _found(owner, connection, client, one)
+        with holding_lease(owner):
+            pause, is_repeated = _decide(connection, client, one, found)
+        pauses += [pause] if pause is not None else []
+        to_repeat += [one] if is_repeated else []
+    return min(pauses, default=None), to_repeat
+
+
+def _unconfirmed(owner: Tenant, connection: Connection) -> list[Unconfirmed]:
+    with tenant(owner):
+        rows = PostingBatch.objects.filter(connection=connection, state=PostingBatch.State.UNCERTAIN).defer("request")
+        batches = list(rows.annotate(age=Now() - F("sent_at"), key_age=Now() - F("intended_at")).order_by("sent_at"))
+        flying = flying_postings([batch.pk for batch in batches]) if batches else {}
+        return [
+            Unconfirmed(batch, flying[batch.pk], drafts_of(flying[batch.pk], connection), batch.age, batch.key_age)
+            for batch in batches
+        ]
+
+
+def _found(owner: Tenant, connection: Connection, client: Client, one: Unconfirmed) -> dict[str, Written] | None:
+    """What the ledger shows; None when it cannot tell, which is then held for a person. Raises `UnableToPost`."""
+    if one.batch.action == "update" or not one.postings:
+        return {}  # an update carries the version it replaces: sent again, it takes effect once or is refused as stale
+    try:
+        return connector(connection.connector).writable(one.batch.data_type).find(client, one.drafts)
+    except ConnectorError as error:
+        is_passing = isinstance(error, TransientError | ReconnectRequired)
+        if not is_passing or one.key_age > HELD_AFTER:
+            with holding_lease(owner):
+                hold_unconfirmed(
+                    one.ids, f"It was sent and never confirmed, and looking it up fails: {error.user_message}"
+                )
+        if is_passing:
+            raise UnableToPost(error.user_message, pause_after(error, one.postings[0].attempts)) from error
+        return None
+
+
+def _decide(
+    connection: Connection, client: Client, one: Unconfirmed, found: Mapping[str, Written] | None
+) -> tuple[dt.timedelta | None, bool]:
+    """When to look again, and whether to send once more."""
+    if found is None:
+        return HELD_AGAIN, False
+    settle_written({p.id: found[p.key] for p in one.postings if p.key in found and not found[p.key].others})
+    several = {p: found[p.key] for p in one.postings if p.key in found and found[p.key].others}
+    _hold_several(connection, several)
+    absent = [posting for posting in one.postings if posting.key not in found]
+    pause, is_repeated = _decide_absent(connection, one, absent, is_some_there=bool(found)) if absent else (None, False)
+    if pause is None and not is_repeated and not several:
+        close(one.batch, client)
+    pauses = [pause, HELD_AGAIN if several else None]
+    return min((some for some in pauses if some is not None), default=None), is_repeated
+
+
+def _decide_absent(
+    connection: Connection, one: Unconfirmed, absent: Sequence[Ready], *, is_some_there: bool
+) -> tuple[dt.timedelta | None, bool]:
+    """The same, for what the ledger does not show."""
+    ids = [posting.id for posting in absent]
+    if one.age.total_seconds() <= QUIET_SECONDS:
+        return dt.timedelta(seconds=QUIET_SECONDS / 2), False
+    if one.key_age > HELD_AFTER and is_being_sent(one.batch.pk):
+        hold_unconfirmed(ids, "One of our workers stands still in the middle of sending it.")
+    if is_being_sent(one.batch.pk):
+        return SENDER_AGAIN, False
+    if is_some_there or one.batch.action == "update":
+        plan_anew(ids, with_fresh_key=False)  # the provider had the request, or it is safe to repeat
+        return None, False
+    if one.is_whole and one.key_age < key_lasts(connection):
+        is_paused = any(posting.is_paused for posting in absent)
+        return (PAUSED_AGAIN, False) if is_paused else (None, True)
+    if one.age.total_seconds() <= SURE_SECONDS:
+        return dt.timedelta(seconds=SURE_SECONDS / 10), False
+    plan_anew(ids, with_fresh_key=True)
+    return None, False
+
+
+def _hold_several(connection: Connection, several: Mapping[Ready, Written]) -> None:
+    """Somebody copied an entry with our reference in it, or it is there twice: a person says which is the right one."""
+    name = connector(connection.connector).manifest.name
+    for posting, first in several.items():
+        Posting.objects.filter(pk=posting.id).update(
+            external_id=first.external_id, external_number=first.number, external_version=first.version, url=first.url
+        )
+        reason = f"It was sent and never confirmed, and {name} has {len(first.others) + 1} entries with its reference."
+        hold_unconfirmed([posting.id], reason)
