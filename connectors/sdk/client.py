@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 import httpx
 import msgspec
 
+from connectors.sdk.egress import Egress
 from connectors.sdk.errors import (
     ConfigurationError,
     ConnectorError,
@@ -108,7 +109,7 @@ class Client(ABC):
 
     def __init__(self, access: Access, http: httpx.Client | None = None) -> None:
         self.access = access
-        self.http = http or http_client(self.timeout_seconds)
+        self.http = http or http_client(self.timeout_seconds, Egress(self.manifest, simulator=lambda: access.simulator))
         self.calls = 0
 
     def url(self, host: str, path: str) -> str:
@@ -211,9 +212,9 @@ class Client(ABC):
     def standard_error(self, response: httpx.Response, is_write: bool) -> ConnectorError | None:
         """What a status means when the provider's body says nothing more."""
         name, status = self.manifest.name, response.status_code
-        detail = f"HTTP {status}: {response.text[:500]}"
         if status < 300:
             return None
+        detail = f"HTTP {status}: {response.text[:500]}"
         if status < 400:  # never followed: it would carry the token to wherever the answer names
             return self._unreadable("sent us to another address.", f"HTTP {status}", is_write)
         if status == 401:

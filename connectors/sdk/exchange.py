@@ -28,18 +28,10 @@ class AnswerTooLarge(httpx.TransportError):
     """The body is larger than any right answer; it was not read to its end."""
 
 
-def http_client(seconds: float) -> httpx.Client:
+def http_client(seconds: float, transport: httpx.BaseTransport) -> httpx.Client:
     """A pool of connections that keeps to the deadline of `exchange` and `deadline`, and goes nowhere it was not sent."""
-    client = httpx.Client(
-        timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
-        limits=httpx.Limits(max_keepalive_connections=8),
-        follow_redirects=False,
-    )
-    # httpx offers no way to choose the network of its own pools; a test notices when these attributes go.
-    for transport in (client._transport, *client._mounts.values()):
-        if isinstance(transport, httpx.HTTPTransport):
-            transport._pool._network_backend = _Network(transport._pool._network_backend)
-    return client
+    timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+    return httpx.Client(transport=transport, timeout=timeout, follow_redirects=False)
 
 
 def exchange(
@@ -142,7 +134,9 @@ class _Stream(httpcore.NetworkStream):
         return self._inner.get_extra_info(info)
 
 
-class _Network(httpcore.NetworkBackend):
+class BoundedNetwork(httpcore.NetworkBackend):
+    """Every wait of its connections is cut to what the deadline of the exchange has left."""
+
     def __init__(self, inner: httpcore.NetworkBackend) -> None:
         self._inner = inner
 

@@ -89,6 +89,8 @@ class Manifest:
     """Identity and behaviour of one connector. The folder name is the slug and never changes.
 
     `hosts` maps a host key to its base URL per environment; `{organisation}` is replaced by the organisation's id.
+    `also_calls` are further origins that calls may go to: those that `{organisation}` may stand for, and those of files the provider
+    refers to. `https://*.example.com` is every name one level below. No call goes anywhere else.
     """
 
     slug: str
@@ -110,6 +112,7 @@ class Manifest:
     docs_url: str = ""
     owner: str = "Tieout"
     brand_colour: str = "#5b6470"
+    also_calls: tuple[str, ...] = ()
     exemptions: dict[str, str] = field(default_factory=dict)
     version: str = "1.0.0"
 
@@ -117,3 +120,8 @@ class Manifest:
         """The root of `host`; a `simulator` base URL stands in for every host of the provider."""
         template = simulator or self.hosts[host][environment]
         return template.replace("{organisation}", organisation).rstrip("/")
+
+    def origins(self) -> tuple[str, ...]:
+        """Where calls may go to. A host whose name depends on the organisation counts only through `also_calls`."""
+        declared = {url for urls in self.hosts.values() for url in urls.values()}
+        return (*sorted(url for url in declared if "{" not in url.split("/")[2]), *self.also_calls)

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import httpx
 
 from connectors.sdk.client import parse_json
+from connectors.sdk.egress import Egress
 from connectors.sdk.errors import ConfigurationError, ReconnectRequired, TransientError, UnexpectedResponse
 from connectors.sdk.exchange import exchange, http_client
 from connectors.sdk.manifest import Manifest
@@ -79,7 +80,7 @@ class OAuth:
         self.environment = environment
         self.simulator = simulator
         self.settings = dict(settings or {})
-        self.http = http or http_client(TOKEN_TIMEOUT_SECONDS)
+        self.http = http or http_client(TOKEN_TIMEOUT_SECONDS, Egress(manifest, simulator=lambda: simulator))
 
     def organisation_in_url(self) -> str:
         """What `{organisation}` in a host stands for before a connection exists."""

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from connectors.registry import connector
 from connectors.sdk.client import Access, Client
+from connectors.sdk.egress import Egress
 from connectors.sdk.exchange import http_client
 from connectors.sdk.oauth import TOKEN_TIMEOUT_SECONDS, ConnectorKeys, OAuth
 from marketplace.core.work import check_lease
@@ -108,12 +109,17 @@ def client_for(
 @cache
 def http_for(slug: str) -> httpx.Client:
     """One pool of connections per provider and process; it holds no tenant's credentials."""
-    return http_client(connector(slug).client.timeout_seconds)
+    return http_client(connector(slug).client.timeout_seconds, _egress(slug))
 
 
 @cache
-def _token_http() -> httpx.Client:
-    return http_client(TOKEN_TIMEOUT_SECONDS)
+def _token_http(slug: str) -> httpx.Client:
+    return http_client(TOKEN_TIMEOUT_SECONDS, _egress(slug))
+
+
+def _egress(slug: str) -> Egress:
+    """The provider's own hosts, and its simulator where the settings name one."""
+    return Egress(connector(slug).manifest, simulator=lambda: settings.SIMULATORS.get(slug, ""))
 
 
 def oauth_for(
@@ -128,5 +134,5 @@ def oauth_for(
         environment=environment,
         simulator=simulator_url(slug, environment),
         settings={**known, **tenant_settings},
-        http=_token_http(),
+        http=_token_http(slug),
     )

@@ -46,6 +46,7 @@ MANIFEST = Manifest(
     category="shop",
     api_version=API_VERSION,
     hosts={"admin": {"production": "https://{organisation}", "sandbox": "https://{organisation}"}},
+    also_calls=("https://*.myshopify.com", "https://storage.googleapis.com"),  # shops; the files of bulk operations
     auth=OAuth2(
         authorize=("admin", "/admin/oauth/authorize"),
         token=("admin", "/admin/oauth/access_token"),

@@ -6,9 +6,13 @@ import re
 import typing
 from pathlib import Path
 
+import httpx
 import msgspec
+import pytest
 
 from connectors.sdk.client import parse_json
+from connectors.sdk.egress import Egress
+from connectors.sdk.errors import UnexpectedResponse
 from connectors.sdk.records import RECORD_TYPES, Record
 from connectors.sdk.streams import WritableStream
 from connectors.testing.contract.setup import Setup
@@ -49,6 +53,15 @@ class ShapeRules(Setup):
         assert all(url.startswith("https://") for urls in manifest.hosts.values() for url in urls.values())
         endpoints = [manifest.auth.authorize, manifest.auth.token, manifest.auth.revoke]
         assert all(found[0] in manifest.hosts for found in endpoints if found)
+
+    def test_every_call_goes_to_a_declared_origin(self) -> None:
+        manifest = self.parts().manifest
+        examples = [setting.example for setting in manifest.settings] or ["1234"]
+        egress = Egress(manifest)
+        for host, environment in [(host, name) for host, urls in manifest.hosts.items() for name in urls]:
+            egress.check(httpx.URL(manifest.base_url(host, environment, organisation=examples[0])))
+        with pytest.raises(UnexpectedResponse):
+            egress.check(httpx.URL("https://elsewhere.example/"))
 
     def test_every_scope_is_explained(self) -> None:
         manifest = self.parts().manifest

@@ -1,0 +1,62 @@
+"""What keeps tokens, tenants, addresses, expressions and the trail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from connectors.sdk import egress
+from tests.faults.removal import guard, replace
+
+EGRESS = "tests/faults/test_egress.py::test_"
+
+
+@guard(
+    "only declared origins are called",
+    noticed_by=f"{EGRESS}urls_beside_the_declared_hosts_reach_nobody",
+)
+def _() -> None:
+    replace(egress.Egress, "check", lambda self, url: None)
+
+
+@guard(
+    "an address is looked at before it is connected to",
+    noticed_by=f"{EGRESS}forbidden_addresses_are_not_reached_even_when_an_author_declares_them",
+    in_ci=True,
+)
+def _() -> None:
+    replace(egress.Egress, "refuse_private", lambda self, host, addresses: None)
+
+
+@guard(
+    "the address that was looked at is the one connected to",
+    noticed_by=f"{EGRESS}name_that_changes_its_address_is_connected_to_as_it_was_seen",
+)
+def _() -> None:
+    class Anew(Sequence[str]):
+        """Resolved again whenever somebody looks."""
+
+        def __init__(self, resolve: Any) -> None:
+            self.resolve = resolve
+
+        def __len__(self) -> int:
+            return len(self.resolve())
+
+        def __getitem__(self, position: Any) -> Any:
+            return self.resolve()[position]
+
+    def addresses(self: Any, host: str, port: int) -> Sequence[str]:
+        return Anew(lambda: self._resolve(host, port))
+
+    replace(egress._PublicNetwork, "_addresses", addresses)
+
+
+@guard("redirects are not followed", noticed_by=f"{EGRESS}redirects_are_answers_that_nobody_follows")
+def _() -> None:
+    class Following(httpx.Client):
+        def send(self, request: httpx.Request, **named: Any) -> httpx.Response:
+            return super().send(request, **{**named, "follow_redirects": True})
+
+    replace(httpx, "Client", Following)
