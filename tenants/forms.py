@@ -71,6 +71,12 @@ class BusinessForm(forms.Form):
     )
 
 
+class FindBusinessForm(forms.Form):
+    """Shown to whoever belongs to more businesses than fit on a page."""
+
+    name = forms.CharField(label="Name", max_length=200, required=False, widget=forms.SearchInput())
+
+
 class RoleForm(forms.Form):
     role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.BOOKKEEPER)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -11,7 +12,7 @@ from django.views.decorators.http import require_POST
 
 from tenants.access import SignedInRequest, TenantRequest, member, public_page, signed_in
 from tenants.choices import ROLE_MEANINGS, Role
-from tenants.forms import BusinessForm, InvitationForm, RoleForm
+from tenants.forms import BusinessForm, FindBusinessForm, InvitationForm, RoleForm
 from tenants.models import Tenant
 from tenants.operations import (
     UnableToAcceptInvitation,
@@ -26,6 +27,8 @@ from tenants.operations import (
 )
 from tenants.queries import invitations_for, members_of, open_invitations, tenants_of
 
+BUSINESSES_A_PAGE = 50
+
 
 def home_url(tenant: Tenant) -> str:
     """The first page of a business."""
@@ -38,8 +41,8 @@ def home_url(tenant: Tenant) -> str:
 @signed_in
 def start(request: SignedInRequest) -> HttpResponse:
     """The business opened last, or the only one; else the choice; else a new one."""
-    ours = list(tenants_of(request.user))
-    last = [tenant for tenant in ours if tenant.slug == request.session.get("last_tenant")]
+    ours = list(tenants_of(request.user)[:2])
+    last = list(tenants_of(request.user).filter(slug=request.session.get("last_tenant"))) if len(ours) > 1 else []
     if last or len(ours) == 1:
         return redirect(home_url((last or ours)[0]))
     has_choice = ours or invitations_for(request.user).exists()
@@ -48,9 +51,19 @@ def start(request: SignedInRequest) -> HttpResponse:
 
 @signed_in
 def businesses(request: SignedInRequest) -> HttpResponse:
-    memberships = request.user.memberships.live().select_related("tenant").order_by("tenant__legal_name")
-    rows = [(membership, home_url(membership.tenant)) for membership in memberships]
-    context = {"rows": rows, "invitations": invitations_for(request.user)}
+    memberships = request.user.memberships.live().select_related("tenant").order_by("tenant__legal_name", "pk")
+    form = FindBusinessForm(request.GET)
+    wanted = form.cleaned_data["name"] if form.is_valid() else ""
+    page = Paginator(memberships.filter(tenant__legal_name__icontains=wanted), BUSINESSES_A_PAGE).get_page(
+        request.GET.get("page")
+    )
+    context = {
+        "rows": [(membership, home_url(membership.tenant)) for membership in page],
+        "page": page,
+        "form": form,
+        "wanted": wanted,
+        "invitations": invitations_for(request.user),
+    }
     return TemplateResponse(request, "tenants/businesses.html", context)
 
 

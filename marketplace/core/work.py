@@ -26,7 +26,7 @@ from typing import Any
 from django.db import DatabaseError, connection, transaction
 from kombu.exceptions import OperationalError
 
-from tenants.context import tenant
+from tenants.context import between_tenants, tenant
 from tenants.models import Tenant
 
 log = logging.getLogger(__name__)
@@ -142,6 +142,7 @@ def wake_workers() -> None:
 
 def claim_work(*, takes_long: bool = True) -> Claim | None:
     """The longest due item of the business whose turn it is, leased to the caller; None when nothing is due."""
+    between_tenants()
     for lane in _lanes(takes_long):
         claim = _claim_in_turn(lane)
         if claim is not None:

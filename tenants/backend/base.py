@@ -13,6 +13,8 @@ from typing import Any
 from django_tenants.postgresql_backend import base
 
 PUBLIC = "public"
+#: A server process remembers every table it touched and gives nothing back: after so many schemas it is replaced by a fresh one.
+MOST_SCHEMAS = 100
 
 
 class SearchPathError(RuntimeError):
@@ -22,6 +24,24 @@ class SearchPathError(RuntimeError):
 class DatabaseWrapper(base.DatabaseWrapper):
     open_context: Any = None
     _is_migrating = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._entered: set[str] = set()
+
+    def connect(self) -> None:
+        super().connect()
+        self._entered = set()
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Called by Django around each request, and by Celery around each task."""
+        super().close_if_unusable_or_obsolete()
+        self.close_when_full()
+
+    def close_when_full(self) -> None:
+        """Between two pieces of work only: a worker is known by its session while it works."""
+        if len(self._entered) >= MOST_SCHEMAS and not self.in_atomic_block:
+            self.close()
 
     def set_tenant(self, tenant: Any, include_public: bool = True) -> None:
         if tenant.schema_name != PUBLIC and not self._is_migrating:
@@ -35,6 +55,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def enter_schema(self, tenant: Any) -> str | None:
         """Inside a transaction: use the tenant's schema until it ends. Answers the schema now current."""
         self.open_context = self.tenant = tenant
+        self._entered.add(tenant.schema_name)
         self.schema_name = tenant.schema_name
         path = f'"{tenant.schema_name}", {PUBLIC}'
         return self._read("SELECT set_config('search_path', %s, true), current_schema()", path, column=1)

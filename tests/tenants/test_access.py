@@ -154,5 +154,5 @@ def test_switcher_costs_one_query_however_many_businesses(
         )
         Membership.objects.create(user=alice, tenant=more, role=Role.VIEWER)
     alice_client.get("/businesses/")  # the first one loads the session's data
-    with django_assert_num_queries(5):  # session, user, memberships, invitations, switcher
+    with django_assert_num_queries(6):  # session, user, how many memberships, a page of them, invitations, switcher
         assert alice_client.get("/businesses/").status_code == 200

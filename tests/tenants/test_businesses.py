@@ -11,6 +11,7 @@ from django.core import mail
 from django.test import Client
 from pytest_django.fixtures import Settings
 
+from marketplace.core.models import TenantSummary
 from tenants.choices import Role
 from tenants.context import tenant as tenant_context
 from tenants.forms import country_choices, currency_choices, time_zone_choices
@@ -107,3 +108,40 @@ def test_letters_are_shown_where_none_are_sent(client: Client, settings: Setting
 def test_no_letters_yet_is_said(client: Client, settings: Settings, tmp_path: Path) -> None:
     settings.SHOWS_LETTERS, settings.EMAIL_FILE_PATH = True, tmp_path / "missing"
     assert "No letter yet" in client.get("/letters/").content.decode()
+
+
+def many_businesses(person: User, count: int) -> None:
+    """Rows alone: pages about several businesses never look into a schema."""
+    made = Tenant.objects.bulk_create(
+        Tenant(
+            slug=f"client-{number:03}",
+            legal_name=f"Client {number:03}",
+            country="GB",
+            base_currency="GBP",
+            time_zone="UTC",
+            template_digest="none",
+        )
+        for number in range(count)
+    )
+    Membership.objects.bulk_create(Membership(user=person, tenant=each, role=Role.OWNER) for each in made)
+    TenantSummary.objects.create(tenant=made[-1], waiting_count=7, updated_at=made[-1].created_at)
+
+
+def test_switcher_holds_the_open_business_and_where_most_waits(
+    alice_client: Client, alice: User, tenant: Tenant
+) -> None:
+    many_businesses(alice, 40)
+    page = alice_client.get(f"/o/{tenant.slug}/members/").content.decode()
+    listed = re.findall(r'<a class="entry" href="/o/([^/"]+)/"', page)
+    assert len(listed) == 12
+    assert {tenant.slug, "client-039"} <= set(listed)
+
+
+def test_many_businesses_come_in_pages_and_are_found_by_name(alice_client: Client, alice: User) -> None:
+    many_businesses(alice, 60)
+    first = alice_client.get("/businesses/").content.decode()
+    second = alice_client.get("/businesses/?page=2").content.decode()
+    assert ("1 to 50 of 60" in first, "51 to 60 of 60" in second) == (True, True)
+    found = alice_client.get("/businesses/?name=client+059").content.decode()
+    assert re.findall(r'<th scope="row"><a href="/o/([^/"]+)/"', found) == ["client-059"]
+    assert "No business of that name" in alice_client.get("/businesses/?name=nobody").content.decode()

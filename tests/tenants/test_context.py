@@ -8,8 +8,9 @@ from typing import cast
 import pytest
 from django.db import ProgrammingError, connection, transaction
 
+from tenants.backend import base
 from tenants.backend.base import DatabaseWrapper, SearchPathError
-from tenants.context import TenantContextError, UnknownTenant, current_tenant, require_no_tenant
+from tenants.context import TenantContextError, UnknownTenant, between_tenants, current_tenant, require_no_tenant
 from tenants.context import tenant as tenant_context
 from tenants.models import Tenant
 
@@ -141,3 +142,24 @@ def test_context_commits_what_it_did_and_runs_callbacks_outside(tenant: Tenant) 
         transaction.on_commit(lambda: paths.append(search_path()))
     assert paths == ["public"]
     assert Tenant.objects.get(pk=tenant.pk).legal_name == "Changed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_server_process_that_touched_many_schemas_is_replaced_between_two_pieces_of_work(
+    tenant: Tenant, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "MOST_SCHEMAS", 2)
+    seen = []
+    for owner in (tenant, tenant, other_tenant, tenant):
+        between_tenants()
+        with tenant_context(owner):
+            seen.append(backend())
+            between_tenants()  # not inside a transaction
+            assert backend() == seen[-1]
+    assert seen[0] == seen[1] == seen[2] != seen[3]
+
+
+def backend() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
