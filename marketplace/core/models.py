@@ -46,6 +46,20 @@ class WorkItem(models.Model):
         return f"{self.kind} {self.key}"
 
 
+class DatabaseOrigin(models.Model):
+    """Where this database lives, in one row that a backup takes along; see `restoring`."""
+
+    id = models.IntegerField(primary_key=True, default=1)
+    origin = models.CharField(max_length=80)
+    restored_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_origin")]
+
+    def __str__(self) -> str:
+        return self.origin
+
+
 class TenantTurn(models.Model):
     """The ready ring: whose turn it is, so that a big tenant starves no small one and a claim never looks through what is due.
 

@@ -21,6 +21,7 @@ from connectors.registry import connector
 from connectors.sdk.client import Client
 from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RecordRejected
 from connectors.sdk.streams import Draft, Outcome, WritableStream, Written
+from marketplace.core.restoring import restored_at
 from marketplace.core.work import holding_lease, slice_is_over
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
@@ -38,6 +39,7 @@ from marketplace.posting.intent import Gate
 from marketplace.posting.keys import batch_key
 from marketplace.posting.models import PostingBatch
 from marketplace.posting.ready import Ready, drafts_of, ready_postings
+from marketplace.posting.restoring import settle_forgotten
 from marketplace.posting.settling import settle_failures, settle_written
 from marketplace.posting.uncertain import Unconfirmed, look_up
 from tenants.context import tenant
@@ -60,12 +62,14 @@ class Sending:
 
 @dataclass
 class Writer:
-    """One slice of writing to one ledger. `ahead` are documents of one kind that were found ready together, less those taken."""
+    """One slice of writing to one ledger. `ahead` are documents of one kind that were found ready together, less those taken;
+    `restored_at` is when this database was restored, if it ever was."""
 
     owner: Tenant
     connection: Connection
     client: Client
     gate: Gate
+    restored_at: dt.datetime | None
     ahead: deque[tuple[Ready, Draft]] = field(default_factory=deque)
 
 
@@ -79,7 +83,7 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
             state=PostingBatch.State.UNCERTAIN, problem="The answer never came."
         )
     gate = Gate()
-    writer = Writer(owner, connection, client_for(tenant_id, connection, sending=gate), gate)
+    writer = Writer(owner, connection, client_for(tenant_id, connection, sending=gate), gate, restored_at())
     still_unknown, to_repeat = look_up(owner, connection, writer.client)
     while True:
         sending = _intend_again(writer, to_repeat.pop(0)) if to_repeat else _commit_intent(writer)
@@ -91,10 +95,12 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
 
 def _commit_intent(writer: Writer) -> Sending | None:
     """The next batch: one kind of document, everything it waits for in the ledger, not more than the provider takes at once."""
-    if not writer.ahead and not _look_ahead(writer):
-        return None
-    stream = connector(writer.connection.connector).writable(writer.ahead[0][0].data_type)
-    chosen = _next_batch(writer.ahead, stream.batch_size)
+    chosen: Sequence[tuple[Ready, Draft]] = ()
+    while not chosen:
+        if not writer.ahead and not _look_ahead(writer):
+            return None
+        stream = connector(writer.connection.connector).writable(writer.ahead[0][0].data_type)
+        chosen = _unsent(writer, stream, _next_batch(writer.ahead, stream.batch_size))
     postings, drafts = [posting for posting, _ in chosen], [draft for _, draft in chosen]
     request = stream.preview(writer.client, drafts)
     try:
@@ -132,6 +138,19 @@ def _next_batch(ahead: deque[tuple[Ready, Draft]], size: int) -> list[tuple[Read
     while ahead and len(chosen) < size and ahead[0][0].action == action != "update":
         chosen.append(ahead.popleft())
     return chosen
+
+
+def _unsent(
+    writer: Writer, stream: WritableStream, chosen: Sequence[tuple[Ready, Draft]]
+) -> Sequence[tuple[Ready, Draft]]:
+    """What is left of a batch without what a restored database had forgotten that it sent; that is posted now."""
+    if writer.restored_at is None or chosen[0][0].action == "update":  # an update carries the version it replaces
+        return chosen
+    try:
+        settled = settle_forgotten(writer.owner, writer.client, stream, chosen, writer.restored_at)
+    except ConnectorError as error:
+        raise UnableToPost(error.user_message, pause_after(error, chosen[0][0].attempts)) from error
+    return [(posting, draft) for posting, draft in chosen if posting.id not in settled]
 
 
 def _intend_again(writer: Writer, one: Unconfirmed) -> Sending:

@@ -1,0 +1,146 @@
+"""A backup that is put back while the ledgers have moved on: what was sent since is found there, not sent again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db.models.functions import Now
+
+from connectors.registry import connector
+from connectors.sdk.records import Order
+from connectors.sdk.streams import WritableStream
+from marketplace.core.models import WorkItem
+from marketplace.core.restoring import restored_at
+from marketplace.core.work import claim_work, do_work, repair_ring
+from marketplace.posting.models import Posting
+from tenants.context import tenant
+from tests.benchmarks.driving import Business, provider
+from tests.faults import backups
+from tests.faults.books import check
+from tests.faults.campaign import Size
+from tests.faults.processes import wait_until
+from tests.faults.world import World, connect, make_orders, work_quietly
+
+pytestmark = [pytest.mark.faults, pytest.mark.stack]
+
+SEEN = 15
+A_WHILE = dt.timedelta(hours=1)
+DAYS_LATER = 46  # long after any provider forgot the keys it saw
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what is sent again would go out in other company, under a key that no provider has seen."""
+    for slug in ("xero", "quickbooks"):
+        for stream in connector(slug).streams:
+            if isinstance(stream, WritableStream):
+                monkeypatch.setattr(type(stream), "batch_size", 7)
+
+
+def sell_and_write(world: World, orders: list[Order]) -> None:
+    world.sell(orders)
+    world.read()
+    work_quietly()
+
+
+def plan_without_writing(world: World) -> int:
+    """Read and plan what is new; answers how many documents wait to be sent."""
+    world.read()
+
+    def is_planned() -> bool:
+        WorkItem.objects.filter(kind="post").update(due_at=Now() + A_WHILE)
+        claim = claim_work()
+        if claim is not None:
+            do_work(claim)
+        return claim is None and not WorkItem.objects.filter(due_at__lte=Now()).exists()
+
+    wait_until(is_planned, "the plan")
+    with tenant(world.business.owner):
+        return Posting.objects.filter(state=Posting.State.PLANNED).count()
+
+
+def forget_keys(world: World) -> None:
+    """More than a month goes by at the ledgers."""
+    for ledger in world.ledgers:
+        with provider(ledger.connector) as simulated:
+            simulated.http.post("/_sim/clock", json={"advance_seconds": DAYS_LATER * 86_400}).raise_for_status()
+
+
+@dataclass(frozen=True)
+class Copy:
+    """As a snapshot of the disk: the database sees for itself that it lives elsewhere now."""
+
+    name: str
+
+    def take(self) -> None:
+        backups.copy_database(self.name)
+
+    def put_back(self) -> None:
+        backups.put_in_place(self.name)
+
+
+@dataclass(frozen=True)
+class Dump:
+    """Loaded over the database as it is: somebody has to say so."""
+
+    file: Path
+
+    def take(self) -> None:
+        backups.dump_database(self.file)
+
+    def put_back(self) -> None:
+        backups.load_dump(self.file)
+        call_command("after_restore")
+
+
+#: How a backup is taken and put back, and the ledger that moves on meanwhile.
+WAYS = (("copied", "xero"), ("dumped", "quickbooks"), ("copied", "quickbooks"), ("dumped", "xero"))
+
+
+def rounds() -> list[tuple[int, str, str]]:
+    return [(number, *WAYS[number % len(WAYS)]) for number in range(Size.asked().pick(2, 18))]
+
+
+@pytest.mark.parametrize(("number", "way", "ledger"), rounds(), ids=lambda value: str(value))
+def test_nothing_sent_since_the_backup_is_sent_again(
+    number: int,
+    way: str,
+    ledger: str,
+    business: Business,
+    simulators: dict[str, str],
+    small_batches: None,
+    tmp_path: Path,
+    seed: int,
+    size: Any,
+    tell: Any,
+) -> None:
+    orders = make_orders(SEEN + size.pick(30, 200), seed=seed)
+    written, planned = sorted(random.Random(seed).sample(range(SEEN + 5, len(orders) - 5), 2))
+    world = connect(business, orders[:SEEN], [ledger])
+    sell_and_write(world, orders[SEEN:written])
+    world.sell(orders[written:planned])
+    assert plan_without_writing(world)
+    backup = Copy(f"{tmp_path.name}_copy") if way == "copied" else Dump(tmp_path / "dump")
+    backup.take()
+    sell_and_write(world, orders[planned:])
+    forget_keys(world)
+    backup.put_back()
+    WorkItem.objects.update(due_at=Now())
+    repair_ring()
+    work_quietly()
+    check(business, world.flows, world.orders)
+    assert restored_at() is not None
+    tell("C15", f"restored after the ledger moved on, {way}", tried=1, events=len(orders))
+
+
+def test_database_knows_that_it_was_not_restored(db: None) -> None:
+    assert restored_at() is None
+    assert restored_at() is None
+    call_command("after_restore")
+    assert restored_at() is not None
