@@ -80,14 +80,14 @@ class TenantTurn(models.Model):
 
 
 class WebhookDelivery(models.Model):
-    """The raw bytes of one genuine delivery, committed before it is acknowledged."""
+    """The raw bytes of one genuine delivery, sealed, committed before it is acknowledged. `digest` is of the bytes as they came."""
 
     id = models.BigAutoField(primary_key=True)
     connector = models.CharField(max_length=40)
     environment = models.CharField(max_length=12)
     digest = models.CharField(max_length=64)
     headers = models.JSONField()
-    body = models.BinaryField()
+    sealed_body = models.BinaryField()
     source_address = models.CharField(max_length=64)
     received_at = models.DateTimeField()
     unreadable_reason = models.TextField(blank=True)

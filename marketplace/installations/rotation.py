@@ -18,7 +18,8 @@ from allauth.mfa.models import Authenticator
 from django.db import transaction
 from django.db.models import QuerySet
 
-from marketplace.core.models import ConsentState
+from marketplace.core.models import ConsentState, WebhookDelivery
+from marketplace.installations.inbox import body_of, is_sealed, seal_body
 from marketplace.installations.models import Connection
 from marketplace.installations.vault import UnableToOpen, is_current, open_sealed, seal
 from tenants.context import tenant
@@ -57,6 +58,11 @@ def reseal_consents() -> Rotation:
 def reseal_second_factors() -> Rotation:
     """People's authenticator apps and recovery codes."""
     return _walk(Authenticator.objects.all(), transaction.atomic, _reseal_factor)
+
+
+def reseal_deliveries() -> Rotation:
+    """What webhooks brought. A body from before bodies were sealed is sealed now."""
+    return _walk(WebhookDelivery.objects.defer("headers"), transaction.atomic, _reseal_delivery)
 
 
 def _walk(
@@ -98,6 +104,15 @@ def _reseal(row: Connection | ConsentState, tenant_id: uuid.UUID, columns: Mappi
         setattr(row, column, seal(text, tenant_id=tenant_id, row=str(row.pk), field=field))
     row.save(update_fields=list(stale))
     return bool(stale)
+
+
+def _reseal_delivery(row: WebhookDelivery) -> bool:
+    if is_current(row.sealed_body):
+        return False
+    body = body_of(row) if is_sealed(row.sealed_body) else bytes(row.sealed_body)
+    row.sealed_body = seal_body(body, connector=row.connector, environment=row.environment, digest=row.digest)
+    row.save(update_fields=["sealed_body"])
+    return True
 
 
 def _reseal_factor(row: Authenticator) -> bool:

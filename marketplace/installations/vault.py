@@ -46,7 +46,7 @@ class KeyMissing(UnableToOpen):
 def seal(value: str, *, tenant_id: uuid.UUID, row: str, field: str) -> bytes:
     """Encrypt for exactly this place, with the current key."""
     key = settings.TIEOUT_KEK
-    key_id, nonce = _id_of(key), os.urandom(NONCE_BYTES)
+    key_id, nonce = key_id_of(key), os.urandom(NONCE_BYTES)
     cipher = AESGCM(_tenant_key(key, tenant_id)).encrypt(nonce, value.encode(), _place(tenant_id, row, field, key_id))
     return FORMAT + key_id + nonce + cipher
 
@@ -57,7 +57,7 @@ def open_sealed(sealed: bytes | memoryview | None, *, tenant_id: uuid.UUID, row:
     if body[:1] != FORMAT or len(body) <= 1 + KEY_ID_BYTES + NONCE_BYTES:
         raise UnableToOpen("There is nothing sealed here.")
     key_id, rest = body[1 : 1 + KEY_ID_BYTES], body[1 + KEY_ID_BYTES :]
-    key, place = _tenant_key(_key_with(key_id), tenant_id), _place(tenant_id, row, field, key_id)
+    key, place = _tenant_key(key_with(key_id), tenant_id), _place(tenant_id, row, field, key_id)
     try:
         return AESGCM(key).decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], place).decode()
     except InvalidTag:
@@ -66,17 +66,18 @@ def open_sealed(sealed: bytes | memoryview | None, *, tenant_id: uuid.UUID, row:
 
 def is_current(sealed: bytes | memoryview | None) -> bool:
     """There is nothing to do here when the key is replaced: nothing is sealed, or the current key sealed it."""
-    return sealed is None or bytes(sealed)[: 1 + KEY_ID_BYTES] == FORMAT + _id_of(settings.TIEOUT_KEK)
+    return sealed is None or bytes(sealed)[: 1 + KEY_ID_BYTES] == FORMAT + key_id_of(settings.TIEOUT_KEK)
 
 
-def _key_with(key_id: bytes) -> bytes:
+def key_with(key_id: bytes) -> bytes:
+    """The key of ours that this names. Raises `KeyMissing`."""
     for key in (settings.TIEOUT_KEK, *settings.TIEOUT_KEK_OLD):
-        if _id_of(key) == key_id:
+        if key_id_of(key) == key_id:
             return bytes(key)
     raise KeyMissing("The key that sealed this is not among ours.")
 
 
-def _id_of(key: bytes) -> bytes:
+def key_id_of(key: bytes) -> bytes:
     """Names a key without telling anything about it."""
     return hashlib.sha256(b"tieout key id" + key).digest()[:KEY_ID_BYTES]
 

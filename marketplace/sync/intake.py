@@ -9,21 +9,30 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from django.db import OperationalError, transaction
 from django.db import connection as database
-from django.db import transaction
+from psycopg import Cursor
 
 from connectors.registry import Connector
 from connectors.sdk.client import dump_json
-from connectors.sdk.webhooks import WebhookEvent
-from marketplace.core.work import wake_workers
+from connectors.sdk.webhooks import WebhookEvent, Webhooks
+from marketplace.core.waking import wake_workers_soon
+from marketplace.installations.inbox import seal_body
 
 MAX_BODY_BYTES = 1024 * 1024
-KEPT_HEADER_BYTES = 500
+KEPT_HEADER_CHARACTERS = 500
+LONGEST_ID = 120
+NUL = "\x00"
 
 
 class NotGenuine(Exception):
     """The signature does not prove that the provider sent these bytes. Nothing is stored."""
+
+
+class UnreadableEvent(ValueError):
+    """An event says whose it is or what it is about in a way that nobody can follow."""
 
 
 @dataclass(frozen=True)
@@ -47,54 +56,106 @@ def receive_delivery(
 ) -> Received:
     """Commit one delivery. Raises `NotGenuine`; afterwards a 2xx may be sent, never before."""
     webhooks = connector.webhooks
-    if webhooks is None or not any(secrets) or not webhooks.is_genuine(headers, body, secrets):
+    if webhooks is None or not any(secrets) or not _is_genuine(webhooks, headers, body, secrets):
         raise NotGenuine(connector.slug)
-    try:
-        events, unreadable = webhooks.events(headers, body), ""
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        events, unreadable = [], repr(error)[:500]
     digest = hashlib.sha256(body).hexdigest()
-    rows = [_event_row(event, digest, position) for position, event in enumerate(events)]
-    kept = {name: value[:KEPT_HEADER_BYTES] for name, value in headers.items() if name.startswith(_KEPT_HEADERS)}
-    with transaction.atomic(), database.cursor() as cursor:
-        cursor.execute(
-            _RECEIVE,
-            {
-                "connector": connector.slug,
-                "environment": environment,
-                "digest": digest,
-                "headers": dump_json(kept).decode(),
-                "body": body,
-                "source": source_address,
-                "at": at,
-                "unreadable": unreadable,
-                "events": dump_json(rows).decode(),
-            },
-        )
-        is_new, new_events, routed = cursor.fetchone()
-        if routed:
-            transaction.on_commit(wake_workers)
-    return Received(bool(is_new), new_events, routed)
+    rows, unreadable = _events_of(webhooks, headers, body, digest)
+    kept = {
+        name: value[:KEPT_HEADER_CHARACTERS].replace(NUL, "")
+        for name, value in headers.items()
+        if name.startswith(_KEPT_HEADERS)
+    }
+    is_new, events, routed = _commit(
+        {
+            "connector": connector.slug,
+            "environment": environment,
+            "digest": digest,
+            "headers": dump_json(kept).decode(),
+            "body": seal_body(body, connector=connector.slug, environment=environment, digest=digest),
+            "source": source_address[:64],
+            "at": at,
+            "unreadable": unreadable,
+            "events": dump_json(rows).decode(),
+        }
+    )
+    if routed:
+        transaction.on_commit(wake_workers_soon)
+    return Received(bool(is_new), events, routed)
+
+
+def _is_genuine(webhooks: Webhooks, headers: Mapping[str, str], body: bytes, secrets: tuple[str, ...]) -> bool:
+    """A signature that cannot even be read proves nothing."""
+    try:
+        return webhooks.is_genuine(headers, body, secrets)
+    except ValueError:
+        return False
+
+
+def _events_of(
+    webhooks: Webhooks, headers: Mapping[str, str], body: bytes, digest: str
+) -> tuple[list[dict[str, str | None]], str]:
+    """The rows to store, or why there are none: whatever a genuine delivery does to its reader, it is kept."""
+    try:
+        events = webhooks.events(headers, body)
+        return [_event_row(event, digest, position) for position, event in enumerate(events)], ""
+    except Exception as error:
+        return [], repr(error)[:500].replace(NUL, "")
 
 
 def _event_row(event: WebhookEvent, digest: str, position: int) -> dict[str, str | None]:
+    """Raises `UnreadableEvent`: an id cut to fit would be another object's or another organisation's."""
+    for id in (event.organisation_id, event.external_id):
+        if not isinstance(id, str) or len(id) > LONGEST_ID or NUL in id:
+            raise UnreadableEvent(f"no id of an object or organisation: {id!r:.100}")
     return {
         "organisation_id": event.organisation_id,
-        "event_key": (event.event_id or f"{digest}:{position}")[:120],
+        "event_key": _event_key(event.event_id or f"{digest}:{position}"),
         "data_type": event.data_type,
-        "external_id": event.external_id[:120],
+        "external_id": event.external_id,
         "kind": event.kind,
         "occurred_at": event.occurred_at.isoformat() if event.occurred_at else None,
     }
 
 
+def _event_key(id: str) -> str:
+    """The provider's id as it is; one that does not fit is known by its digest, so that no two become one."""
+    return id if len(id) <= LONGEST_ID and NUL not in id else hashlib.sha256(id.encode()).hexdigest()
+
+
+def _commit(row: Mapping[str, Any]) -> tuple[int, int, int]:
+    """One statement in one round trip, committed when it answers.
+
+    A connection that died is replaced and the statement sent again, even if it had arrived: receiving twice is receiving once.
+    """
+    is_kept_open = database.connection is not None and not database.in_atomic_block
+    try:
+        return _execute(row)
+    except OperationalError:
+        if not is_kept_open:
+            raise
+        database.close()
+        return _execute(row)
+
+
+def _execute(row: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Below Django's cursor: it would ask for the state of the connection first, and send the whole statement to be planned anew
+    each time. Every table is named with its schema, so nothing depends on the search path."""
+    database.ensure_connection()
+    raw = database.connection
+    raw.prepare_threshold = PREPARED_AFTER
+    with database.wrap_database_errors, Cursor(raw) as cursor:
+        found: tuple[int, int, int] = cursor.execute(_RECEIVE, row).fetchone()
+    return found
+
+
+PREPARED_AFTER = 1
 _KEPT_HEADERS = ("x-", "stripe-", "intuit-", "webhook-", "shopify-", "content-type", "user-agent")
 # One statement: the delivery, its events, a copy for every connection of the organisation, and the work to read them.
 _RECEIVE = """
     WITH delivery AS (
         INSERT INTO public.core_webhookdelivery
-            (connector, environment, digest, headers, body, source_address, received_at, unreadable_reason)
-        VALUES (%(connector)s, %(environment)s, %(digest)s, %(headers)s, %(body)s, %(source)s, %(at)s, %(unreadable)s)
+            (connector, environment, digest, headers, sealed_body, source_address, received_at, unreadable_reason)
+        VALUES (%(connector)s, %(environment)s, %(digest)s, %(headers)s, %(body)b, %(source)s, %(at)s, %(unreadable)s)
         ON CONFLICT DO NOTHING RETURNING id
     ), event AS (
         INSERT INTO public.core_inboxevent (delivery_id, connector, environment, organisation_id, event_key, data_type,

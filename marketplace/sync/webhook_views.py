@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+import re
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
@@ -12,20 +16,34 @@ from marketplace.installations.clients import webhook_secrets
 from marketplace.sync.intake import MAX_BODY_BYTES, NotGenuine, receive_delivery
 from tenants.access import public_page
 
+_ADDRESS = re.compile(r"/webhooks/(?P<slug>[-\w]+)/(?P<environment>[-\w]+)/", re.ASCII)
+
+
+class DeliveriesFirst:
+    """Middleware that takes deliveries straight to their view: they have no session, person or page, so what is below it in the
+    list is for everything else. An acknowledgement is what its sender waits for, and they come in thousands."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        address = _ADDRESS.fullmatch(request.path_info)
+        return receive(request, **address.groupdict()) if address else self._get_response(request)
+
 
 @public_page
 @csrf_exempt
 @require_POST
 def receive(request: HttpRequest, slug: str, environment: str) -> HttpResponse:
     """200 with an empty body once committed; 401 for a signature that proves nothing; 413 for a body too large."""
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
+    if _announced_bytes(request) > MAX_BODY_BYTES:
         return HttpResponse(status=413)
     try:
         found = connector(slug)
         receive_delivery(
             connector=found,
             environment=environment,
-            headers={name.lower(): value for name, value in request.headers.items()},
+            headers=_headers_of(request),
             body=request.body,
             secrets=webhook_secrets(slug, environment),
             source_address=request.META.get("REMOTE_ADDR", ""),
@@ -35,4 +53,23 @@ def receive(request: HttpRequest, slug: str, environment: str) -> HttpResponse:
         return HttpResponse(status=404)
     except NotGenuine:
         return HttpResponse(status=401)
+    except UnreadablePostError:
+        return HttpResponse(status=400)  # the sender went away in the middle of the body
     return HttpResponse(status=200)
+
+
+def _announced_bytes(request: HttpRequest) -> int:
+    """A body without a readable length is read as empty, so it is not genuine."""
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def _headers_of(request: HttpRequest) -> dict[str, str]:
+    """By lower-case name, as connectors expect them."""
+    found = {
+        name[5:].replace("_", "-").lower(): value for name, value in request.META.items() if name.startswith("HTTP_")
+    }
+    found["content-type"] = request.META.get("CONTENT_TYPE", "")
+    return found

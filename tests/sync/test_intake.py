@@ -19,6 +19,9 @@ from connectors.registry import connector
 from marketplace.core.clock import now
 from marketplace.core.models import EventCopy, InboxEvent, WebhookDelivery, WebhookRoute, WorkItem
 from marketplace.installations.clients import webhook_secrets
+from marketplace.installations.inbox import body_of as body_of_delivery
+from marketplace.installations.rotation import Rotation, reseal_deliveries
+from marketplace.installations.vault import UnableToOpen
 from marketplace.sync.intake import MAX_BODY_BYTES, NotGenuine, Received, receive_delivery
 from tenants.models import Tenant
 
@@ -74,7 +77,7 @@ def test_genuine_delivery_is_kept_and_asks_for_work(tenant: Tenant) -> None:
     assert receive(body, headers_of(body)) == Received(True, 1, 1)
     event = InboxEvent.objects.get()
     assert (event.state, event.data_type, event.external_id, event.event_key) == ("routed", "order", "1", "e1")
-    assert bytes(WebhookDelivery.objects.get().body) == body
+    assert body_of_delivery(WebhookDelivery.objects.get()) == body
     assert WorkItem.objects.get(kind="events").tenant == tenant
 
 
@@ -158,6 +161,49 @@ def test_topic_we_do_not_follow_is_acknowledged_without_an_event(tenant: Tenant)
     body = body_of()
     received = receive(body, {**headers_of(body), "x-shopify-topic": "themes/publish"})
     assert received == Received(True, 0, 0)
+
+
+def test_what_came_is_sealed_for_its_place_and_resealed_with_a_new_key(tenant: Tenant, settings: Settings) -> None:
+    first, second = body_of(1), body_of(2)
+    for body, event in ((first, "e1"), (second, "e2")):
+        receive(body, headers_of(body, event=event))
+    one, other = WebhookDelivery.objects.order_by("id")
+    assert b"Order" not in bytes(one.sealed_body)
+    assert (body_of_delivery(one), body_of_delivery(other)) == (first, second)
+    other.sealed_body = one.sealed_body
+    with pytest.raises(UnableToOpen):
+        body_of_delivery(other)
+    settings.TIEOUT_KEK, settings.TIEOUT_KEK_OLD = b"n" * 32, (settings.TIEOUT_KEK,)
+    WebhookDelivery.objects.filter(pk=other.pk).update(sealed_body=second)  # as it was stored before bodies were sealed
+    assert (reseal_deliveries(), reseal_deliveries()) == (Rotation(resealed=2), Rotation())
+    settings.TIEOUT_KEK_OLD = ()
+    assert [body_of_delivery(found) for found in WebhookDelivery.objects.order_by("id")] == [first, second]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"id": "a\\u0000b"}',
+        b'{"id": "' + b"9" * 500 + b'"}',
+        b'{"id": 1e999999999}',
+        b"\xff\xfe",
+        b"",
+        b"null",
+    ],
+    ids=["deep", "NUL", "long", "huge number", "no UTF-8", "empty", "null"],
+)
+def test_whatever_a_genuine_delivery_holds_it_is_kept(tenant: Tenant, body: bytes) -> None:
+    assert receive(body, headers_of(body)).is_new
+    assert body_of_delivery(WebhookDelivery.objects.get()) == body
+
+
+def test_longer_event_ids_than_fit_stay_different(tenant: Tenant) -> None:
+    belongs_to(tenant)
+    for number in (1, 2):
+        body = body_of(number)
+        receive(body, headers_of(body, event=f"{'e' * 200}{number}"))
+    assert InboxEvent.objects.count() == 2
 
 
 def test_credentials_in_headers_are_not_kept(tenant: Tenant) -> None:

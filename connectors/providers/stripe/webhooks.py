@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -68,7 +69,7 @@ def sign(body: bytes, secret: str, stamp: int) -> str:
 def _signature(header: str) -> tuple[int | None, list[str]]:
     """The time stamp and every version 1 signature; there are two while a secret is being replaced."""
     parts = [part.strip().partition("=") for part in header.split(",")]
-    stamps = [value for name, _, value in parts if name == "t" and value.isascii() and value.isdigit()]
+    stamps = [value for name, _, value in parts if name == "t" and re.fullmatch(r"[0-9]{1,12}", value)]
     return (int(stamps[0]) if stamps else None), [value for name, _, value in parts if name == "v1"]
 
 

@@ -4,7 +4,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from marketplace.installations.rotation import Rotation, reseal_connections, reseal_consents, reseal_second_factors
+from marketplace.installations.rotation import (
+    Rotation,
+    reseal_connections,
+    reseal_consents,
+    reseal_deliveries,
+    reseal_second_factors,
+)
 
 
 class Command(BaseCommand):
@@ -15,6 +21,7 @@ class Command(BaseCommand):
             "connections": reseal_connections(),
             "consents under way": reseal_consents(),
             "second factors": reseal_second_factors(),
+            "deliveries": reseal_deliveries(),
         }
         counted = ", ".join(f"{part.resealed} {words}" for words, part in parts.items())
         self.stdout.write(f"Sealed again with the current key: {counted}.")
