@@ -132,8 +132,8 @@ DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
 ROOT_URLCONF = "marketplace.urls"
 WSGI_APPLICATION = "marketplace.wsgi.application"
 MIDDLEWARE = [
-    "django.middleware.security.SecurityMiddleware",
     "marketplace.sync.webhook_views.DeliveriesFirst",  # what is below is for people
+    "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Pages of a hundred rows shrink tenfold. It pads at random and CSRF tokens are masked, so lengths tell nobody anything.
     "django.middleware.gzip.GZipMiddleware",

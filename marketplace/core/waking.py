@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from marketplace.core.work import wake_workers
 
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.1
 
 
 class Waker:

@@ -20,6 +20,9 @@ from marketplace.installations.budget import SharedBudget
 from marketplace.installations.models import Connection
 
 
+_ENVIRONMENTS = frozenset(Connection.Environment.values)
+
+
 def connector_keys(slug: str) -> ConnectorKeys:
     """Our registration at a provider, from the settings."""
     found = settings.CONNECTOR_CREDENTIALS[slug]
@@ -33,7 +36,7 @@ def connector_keys(slug: str) -> ConnectorKeys:
 def webhook_secrets(slug: str, environment: str) -> tuple[str, ...]:
     """The secrets a delivery may be signed with now; none means nothing is accepted. Only simulators that are configured may
     deliver as simulators."""
-    if environment not in Connection.Environment.values:
+    if environment not in _ENVIRONMENTS:
         return ()
     if environment == Connection.Environment.SIMULATOR and slug not in settings.SIMULATORS:
         return ()

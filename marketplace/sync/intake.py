@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import OperationalError, transaction
-from django.db import connection as database
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import Cursor
 
 from connectors.registry import Connector
@@ -65,19 +65,18 @@ def receive_delivery(
         for name, value in headers.items()
         if name.startswith(_KEPT_HEADERS)
     }
-    is_new, events, routed = _commit(
-        {
-            "connector": connector.slug,
-            "environment": environment,
-            "digest": digest,
-            "headers": dump_json(kept).decode(),
-            "body": seal_body(body, connector=connector.slug, environment=environment, digest=digest),
-            "source": source_address[:64],
-            "at": at,
-            "unreadable": unreadable,
-            "events": dump_json(rows).decode(),
-        }
-    )
+    told = {
+        "connector": connector.slug,
+        "environment": environment,
+        "digest": digest,
+        "headers": kept,
+        "source": source_address[:64].replace(NUL, ""),
+        "at": at,
+        "unreadable": unreadable,
+        "events": rows,
+    }
+    sealed = seal_body(body, connector=connector.slug, environment=environment, digest=digest)
+    is_new, events, routed = _commit(dump_json(told).decode(), sealed)
     if routed:
         transaction.on_commit(wake_workers_soon)
     return Received(bool(is_new), events, routed)
@@ -122,58 +121,63 @@ def _event_key(id: str) -> str:
     return id if len(id) <= LONGEST_ID and NUL not in id else hashlib.sha256(id.encode()).hexdigest()
 
 
-def _commit(row: Mapping[str, Any]) -> tuple[int, int, int]:
+def _commit(told: str, sealed: bytes) -> tuple[int, int, int]:
     """One statement in one round trip, committed when it answers.
 
     A connection that died is replaced and the statement sent again, even if it had arrived: receiving twice is receiving once.
     """
+    database = connections[DEFAULT_DB_ALIAS]
     is_kept_open = database.connection is not None and not database.in_atomic_block
     try:
-        return _execute(row)
+        return _execute(database, told, sealed)
     except OperationalError:
         if not is_kept_open:
             raise
         database.close()
-        return _execute(row)
+        return _execute(database, told, sealed)
 
 
-def _execute(row: Mapping[str, Any]) -> tuple[int, int, int]:
+def _execute(database: BaseDatabaseWrapper, told: str, sealed: bytes) -> tuple[int, int, int]:
     """Below Django's cursor: it would ask for the state of the connection first, and send the whole statement to be planned anew
     each time. Every table is named with its schema, so nothing depends on the search path."""
     database.ensure_connection()
     raw = database.connection
     raw.prepare_threshold = PREPARED_AFTER
     with database.wrap_database_errors, Cursor(raw) as cursor:
-        found: tuple[int, int, int] = cursor.execute(_RECEIVE, row).fetchone()
+        found: tuple[int, int, int] = cursor.execute(_RECEIVE, [told, sealed]).fetchone()
     return found
 
 
 PREPARED_AFTER = 1
 _KEPT_HEADERS = ("x-", "stripe-", "intuit-", "webhook-", "shopify-", "content-type", "user-agent")
 # One statement: the delivery, its events, a copy for every connection of the organisation, and the work to read them.
+# OFFSET 0 has each event look its routes up by the index, however many connections there are.
 _RECEIVE = """
-    WITH delivery AS (
+    WITH told AS MATERIALIZED (
+        SELECT * FROM jsonb_to_record(%s::jsonb) AS told (connector text, environment text, digest text, headers jsonb,
+            source text, at timestamptz, unreadable text, events jsonb)
+    ), delivery AS (
         INSERT INTO public.core_webhookdelivery
             (connector, environment, digest, headers, sealed_body, source_address, received_at, unreadable_reason)
-        VALUES (%(connector)s, %(environment)s, %(digest)s, %(headers)s, %(body)b, %(source)s, %(at)s, %(unreadable)s)
-        ON CONFLICT DO NOTHING RETURNING id
+        SELECT connector, environment, digest, headers, %b::bytea, source, at, unreadable FROM told
+        ON CONFLICT DO NOTHING RETURNING id, connector, environment, received_at
     ), event AS (
         INSERT INTO public.core_inboxevent (delivery_id, connector, environment, organisation_id, event_key, data_type,
             external_id, kind, occurred_at, received_at, state, reason)
-        SELECT delivery.id, %(connector)s, %(environment)s, told.organisation_id, told.event_key, told.data_type,
-            told.external_id, told.kind, told.occurred_at, %(at)s,
+        SELECT delivery.id, delivery.connector, delivery.environment, event.organisation_id, event.event_key, event.data_type,
+            event.external_id, event.kind, event.occurred_at, delivery.received_at,
             CASE WHEN is_ours THEN 'routed' ELSE 'parked' END,
             CASE WHEN is_ours THEN '' ELSE 'No live connection belongs to this organisation.' END
-        FROM delivery, jsonb_to_recordset(%(events)s::jsonb) AS told (organisation_id text, event_key text, data_type text,
+        FROM delivery, told, jsonb_to_recordset(told.events) AS event (organisation_id text, event_key text, data_type text,
             external_id text, kind text, occurred_at timestamptz),
-            LATERAL (SELECT EXISTS (SELECT FROM public.core_webhookroute route WHERE route.connector = %(connector)s
-                AND route.environment = %(environment)s AND route.organisation_id = told.organisation_id) AS is_ours) ours
-        ON CONFLICT DO NOTHING RETURNING id, organisation_id
+            LATERAL (SELECT EXISTS (SELECT FROM public.core_webhookroute route WHERE route.connector = delivery.connector
+                AND route.environment = delivery.environment AND route.organisation_id = event.organisation_id OFFSET 0) AS is_ours)
+        ON CONFLICT DO NOTHING RETURNING id, connector, environment, organisation_id
     ), copied AS (
         INSERT INTO public.core_eventcopy (event_id, tenant_id, connection_id)
         SELECT event.id, route.tenant_id, route.connection_id
-        FROM event JOIN public.core_webhookroute route ON route.connector = %(connector)s
-            AND route.environment = %(environment)s AND route.organisation_id = event.organisation_id
+        FROM event, LATERAL (SELECT * FROM public.core_webhookroute route WHERE route.connector = event.connector
+            AND route.environment = event.environment AND route.organisation_id = event.organisation_id OFFSET 0) route
         RETURNING tenant_id, connection_id
     ), work AS (
         INSERT INTO public.core_workitem (tenant_id, kind, key, requests, due_at, attempts, problem, requested_at)

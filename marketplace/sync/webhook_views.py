@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
@@ -35,7 +36,10 @@ class DeliveriesFirst:
 @csrf_exempt
 @require_POST
 def receive(request: HttpRequest, slug: str, environment: str) -> HttpResponse:
-    """200 with an empty body once committed; 401 for a signature that proves nothing; 413 for a body too large."""
+    """200 with an empty body once committed; 401 for a signature that proves nothing; 413 for a body too large; 403 for one that
+    came unencrypted where everything is encrypted."""
+    if settings.SECURE_SSL_REDIRECT and not request.is_secure():
+        return HttpResponse(status=403)
     if _announced_bytes(request) > MAX_BODY_BYTES:
         return HttpResponse(status=413)
     try:

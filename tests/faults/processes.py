@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,12 @@ def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 60.0) -> N
         if time.monotonic() > until:
             raise Endless(f"{what}: not within {seconds:g} seconds")
         time.sleep(POLL_SECONDS)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def environment() -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import socket
 import sys
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from marketplace.installations.models import Connection
 from marketplace.sync.models import Record, SyncRun
 from tenants.context import tenant
 from tests.benchmarks.driving import Business, provider
-from tests.faults.processes import children_of, kill, running, wait_until
+from tests.faults.processes import children_of, free_port, kill, running, wait_until
 from tests.faults.world import SHOP, make_orders, work_quietly
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
@@ -39,11 +38,8 @@ ENDED = ("delivered", "dropped", "given_up")
 @pytest.fixture
 def address(settings: Settings) -> str:
     """Where the web server of the test will listen."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    settings.PUBLIC_URL = found
-    return found
+    settings.PUBLIC_URL = f"http://127.0.0.1:{free_port()}"
+    return settings.PUBLIC_URL
 
 
 @contextmanager

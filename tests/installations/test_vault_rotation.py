@@ -97,7 +97,10 @@ def test_everything_is_sealed_again_and_the_old_key_may_go(
     assert walk("xero").client.post(choice, {"organisation": walk("xero").first_organisation}).status_code == 302
     factors = {factor.type: factor.wrap() for factor in Authenticator.objects.all()}
     assert factors["recovery_codes"].get_unused_codes() == codes
-    assert rotate()[0] == "Sealed again with the current key: 0 connections, 0 consents under way, 0 second factors, 0 deliveries.\n"
+    assert (
+        rotate()[0]
+        == "Sealed again with the current key: 0 connections, 0 consents under way, 0 second factors, 0 deliveries.\n"
+    )
 
 
 def test_what_no_key_opens_is_told_and_left(replace_key: Callable[..., bytes], walk: Walking, tenant: Tenant) -> None:
