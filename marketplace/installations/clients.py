@@ -19,7 +19,6 @@ from marketplace.core.work import check_lease
 from marketplace.installations.budget import SharedBudget
 from marketplace.installations.models import Connection
 
-
 _ENVIRONMENTS = frozenset(Connection.Environment.values)
 
 

@@ -9,7 +9,6 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -144,8 +143,8 @@ def _execute(database: BaseDatabaseWrapper, told: str, sealed: bytes) -> tuple[i
     raw = database.connection
     raw.prepare_threshold = PREPARED_AFTER
     with database.wrap_database_errors, Cursor(raw) as cursor:
-        found: tuple[int, int, int] = cursor.execute(_RECEIVE, [told, sealed]).fetchone()
-    return found
+        is_new, events, routed = cursor.execute(_RECEIVE, [told, sealed]).fetchone() or (0, 0, 0)
+    return is_new, events, routed
 
 
 PREPARED_AFTER = 1

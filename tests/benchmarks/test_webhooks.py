@@ -26,7 +26,6 @@ from pytest_django import Settings
 from marketplace.core.models import EventCopy, WebhookDelivery, WebhookRoute
 from marketplace.core.runtime.programs import stack_programs
 from marketplace.installations.clients import webhook_secrets
-from tenants.models import Tenant
 from tests.benchmarks import bare
 from tests.benchmarks.report import print_figure, print_table
 from tests.faults.processes import children_of, environment, free_port, wait_until
@@ -151,15 +150,16 @@ def send_all(address: str, pid: int, sendings: Sequence[Sending]) -> Outcome:
 
 
 def test_an_acknowledgement_costs_little_more_than_one_insert(
-    transactional_db: None, tenant: Tenant, settings: Settings, tmp_path: Path
+    transactional_db: None, settings: Settings, tmp_path: Path
 ) -> None:
     settings.SIMULATORS = {"shopify": "http://127.0.0.1:1"}
     for shop in SHOPS:
+        owner = Tenant.objects.create(slug=shop.partition(".")[0], schema_name=new_schema_name(), legal_name=shop)
         WebhookRoute.objects.create(
             connector="shopify",
             environment="simulator",
             organisation_id=shop,
-            tenant=tenant,
+            tenant=owner,
             connection_id=uuid.uuid4(),
         )
     with database.cursor() as cursor:

@@ -38,8 +38,9 @@ ENDED = ("delivered", "dropped", "given_up")
 @pytest.fixture
 def address(settings: Settings) -> str:
     """Where the web server of the test will listen."""
-    settings.PUBLIC_URL = f"http://127.0.0.1:{free_port()}"
-    return settings.PUBLIC_URL
+    found = f"http://127.0.0.1:{free_port()}"
+    settings.PUBLIC_URL = found
+    return found
 
 
 @contextmanager
