@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('core', '0003_ready_ring'),
+        ('core', '0004_database_origin'),
     ]
 
     operations = [
