@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,6 +32,7 @@ class Control:
             ("POST", "organisations"): self.open_organisation,
             ("GET", "organisations"): self.organisations,
             ("GET", "ledger"): self.ledger,
+            ("GET", "trial-balance"): self.trial_balance,
             ("GET", "counts"): self.counts,
             ("GET", "deliveries"): self.deliveries,
             ("POST", "faults"): self.add_fault,
@@ -73,6 +75,10 @@ class Control:
 
     def ledger(self, arguments: Mapping[str, Any]) -> Any:
         return {"lines": self._simulator.ledger.after(int(arguments.get("after", 0)))}
+
+    def trial_balance(self, arguments: Mapping[str, Any]) -> Any:
+        balances = self._simulator.ledger.trial_balance(str(arguments["organisation"]))
+        return {"currencies": {currency: _as_text(balance) for currency, balance in balances.items()}}
 
     def counts(self, arguments: Mapping[str, Any]) -> Any:
         counts = self._simulator.counts
@@ -126,6 +132,10 @@ def _record(body: Mapping[str, Any]) -> Record:
     if data_type not in RECORD_TYPES:
         raise Refused(400, f"data_type must be one of {', '.join(RECORD_TYPES)}")
     return decode(data_type, msgspec.json.encode(fields))
+
+
+def _as_text(balance: Mapping[str, Decimal]) -> dict[str, str]:
+    return {account: str(amount) for account, amount in balance.items()}
 
 
 def _is_loopback(address: str) -> bool:

@@ -6,11 +6,22 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any, Literal
 
-from connectors.sdk.records import Document, Party, Record
+from connectors.sdk.records import (
+    BankTransfer,
+    CustomerPayment,
+    Document,
+    Expense,
+    Invoice,
+    Party,
+    Record,
+)
 from connectors.testing.store import Store
 
 Author = Literal["connector", "staff", "provider"]
 Action = Literal["create", "update", "void", "delete"]
+ZERO = Decimal(0)
+#: The accounts a document books on without naming them.
+RECEIVABLE, TAX = "accounts receivable", "sales tax"
 AUTHORS: tuple[str, ...] = ("connector", "staff", "provider")
 
 
@@ -30,11 +41,64 @@ class Ledger:
             "by": by,
             "action": action,
             **summary(record),
+            "movements": {account: str(amount) for account, amount in movements(record).items()},
         }
         self._lines.put(str(seq), line)
 
     def after(self, seq: int) -> list[dict[str, Any]]:
         return [line for line in self._lines.values() if line["seq"] > seq]
+
+    def trial_balance(self, organisation: str) -> dict[str, dict[str, Decimal]]:
+        """What stands on each account, by currency: debits positive, credits negative. Accounts that came to nothing are left out."""
+        standing: dict[tuple[str, str], dict[str, Any]] = {}
+        for line in self._lines.values():
+            if line["organisation"] == organisation:
+                standing[line["data_type"], line["id"]] = line
+        balances: dict[str, dict[str, Decimal]] = {}
+        for line in standing.values():
+            if line["action"] in ("void", "delete"):
+                continue
+            balance = balances.setdefault(line["currency"], {})
+            for account, amount in line["movements"].items():
+                balance[account] = balance.get(account, ZERO) + Decimal(amount)
+        return {
+            currency: {account: amount for account, amount in sorted(balance.items()) if amount}
+            for currency, balance in balances.items()
+            if any(balance.values())
+        }
+
+
+def movements(record: Record) -> dict[str, Decimal]:
+    """What a document books, in its own currency. What is a draft or void books nothing, and neither does a contact."""
+    if getattr(record, "status", "") in ("draft", "void"):
+        return {}
+    moved: dict[str, Decimal] = {}
+    for account, amount in _bookings(record):
+        moved[account] = moved.get(account, ZERO) + amount
+    return {account: amount for account, amount in moved.items() if amount}
+
+
+def _bookings(record: Record) -> list[tuple[str, Decimal]]:
+    match record:
+        case Document():
+            sign = Decimal(-1) if isinstance(record, Invoice) else Decimal(1)
+            is_inclusive = record.tax_mode == "inclusive"
+            nets = [(one.ledger_account, one.amount - one.tax_amount * is_inclusive) for one in record.lines]
+            tax = record.total - sum((net for _, net in nets), ZERO)
+            against = getattr(record, "refund_ledger_account", "") or RECEIVABLE
+            return [
+                (against, -sign * record.total),
+                (TAX, sign * tax),
+                *((account, sign * net) for account, net in nets),
+            ]
+        case CustomerPayment():
+            sign = Decimal(1) if record.settles == "invoice" else Decimal(-1)
+            return [(record.ledger_account, sign * record.amount), (RECEIVABLE, -sign * record.amount)]
+        case BankTransfer():
+            return [(record.to_ledger_account, record.amount), (record.from_ledger_account, -record.amount)]
+        case Expense():
+            return [(record.ledger_account, record.amount), (record.paid_from_ledger_account, -record.amount)]
+    return []
 
 
 def summary(record: Record) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from marketplace.cutover.pairing import pair_flow
 from marketplace.mapping.models import STAGE_MOVES, Flow, Stage
 from marketplace.mapping.templates import template
 from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.planning import TAKEN_BACK, UNDER_WAY
 from tenants.choices import Role
 from tenants.context import current_tenant
 from tenants.models import Membership, User
@@ -26,7 +27,7 @@ from tenants.models import Membership, User
 APPROVERS = (Role.OWNER, Role.ADMIN)
 USUAL_CHOICES = {"closed_period": "hold", "pilot_documents": "drafts"}
 #: What a person has decided, or what is gone, is not looked at again when the flow moves.
-DECIDED = ("excluded_by_person", "accepted_by_person", "catch_up", "wrong_currency", "deleted")
+DECIDED = ("excluded_by_person", "accepted_by_person", "catch_up", "wrong_currency", "deleted", UNDER_WAY, *TAKEN_BACK)
 
 
 class UnableToMove(Exception):
@@ -112,7 +113,9 @@ def _consequences(flow: Flow, from_stage: str) -> dict[str, int]:
         pair_flow(flow=flow, is_final=True)
         done = _link_pairs(flow)
     else:
-        stale = Posting.objects.filter(flow=flow, state__in=[Posting.State.PLANNED, Posting.State.SHADOW])
+        stale = Posting.objects.filter(
+            flow=flow, reverses=None, state__in=[Posting.State.PLANNED, Posting.State.SHADOW]
+        )
         done["postings withdrawn"] = stale.update(state=Posting.State.WITHDRAWN)
         Pair.objects.filter(flow=flow).exclude(posting__state=Posting.State.SHADOW).delete()
         done["records looked at again"] = (

@@ -74,11 +74,12 @@ def outcome_totals(flow: Flow) -> dict[str, Total]:
 
 def waiting_count(flow: Flow) -> int:
     """Worked out and not in the ledger."""
-    return Posting.objects.filter(flow=flow, state__in=[Posting.State.PLANNED, Posting.State.SHADOW]).count()
+    waiting = [Posting.State.PLANNED, Posting.State.SHADOW]
+    return Posting.objects.filter(flow=flow, reverses=None, state__in=waiting).count()
 
 
 def in_ledger_count(flow: Flow) -> int:
-    return Posting.objects.filter(flow=flow, state=Posting.State.POSTED, action="create").count()
+    return Posting.objects.filter(flow=flow, reverses=None, state=Posting.State.POSTED, action="create").count()
 
 
 def moves_of(flow: Flow) -> QuerySet[StageMove]:

@@ -134,7 +134,8 @@ _INTEND = """
 _TAKE = """
     UPDATE posting_posting SET state = 'sending', batch_id = %s, attempts = attempts + 1
     WHERE id = ANY(%s) AND state = 'planned'
-        AND flow_id IN (SELECT id FROM mapping_flow WHERE NOT is_paused AND stage IN ('pilot', 'live'))
+        AND (reverses_id IS NOT NULL
+            OR flow_id IN (SELECT id FROM mapping_flow WHERE NOT is_paused AND stage IN ('pilot', 'live')))
 """
 _INTEND_AGAIN = """
     UPDATE posting_postingbatch

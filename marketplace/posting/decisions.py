@@ -12,6 +12,7 @@ from marketplace.core.clock import now
 from marketplace.core.work import request_work
 from marketplace.posting.intent import is_being_sent
 from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.planning import UNDER_WAY
 from marketplace.posting.settling import UNCONFIRMED
 from marketplace.posting.summaries import refresh_summary
 from tenants.context import current_tenant
@@ -19,7 +20,7 @@ from tenants.models import User
 
 WAITING = (RecordOutcome.State.HELD, RecordOutcome.State.FAILED)
 #: Reasons about an entry that is in the ledger already: it can be accepted as it stands.
-ACCEPTABLE = ("changed_after_posting", "total_differs", "wrong_currency")
+ACCEPTABLE = ("changed_after_posting", "total_differs", "wrong_currency", "taken_back_in_part", "not_taken_back")
 
 
 class UnableToDecide(Exception):
@@ -29,6 +30,7 @@ class UnableToDecide(Exception):
 def post_again(*, outcome_ids: Collection[int], user: User) -> int:
     """Plan these records anew with today's mapping. What was never confirmed is not in the ledger, says who decides so.
     Returns how many. Raises `UnableToDecide`."""
+    _refuse_under_way(outcome_ids)
     chosen = RecordOutcome.objects.filter(pk__in=outcome_ids, state__in=WAITING)
     _send_anew(chosen)
     flows = set(chosen.values_list("flow_id", flat=True))
@@ -42,10 +44,12 @@ def exclude(*, outcome_ids: Collection[int], reason: str, user: User) -> int:
     """Leave these records out of the ledger for good, for a reason that is kept. Raises `UnableToDecide`."""
     if not reason.strip():
         raise UnableToDecide("Say why these records do not belong in the ledger.")
+    _refuse_under_way(outcome_ids)
     chosen = RecordOutcome.objects.filter(pk__in=outcome_ids, state__in=WAITING)
     in_ledger = Posting.objects.filter(
         flow_id__in=chosen.values("flow_id"),
         record_id__in=chosen.values("record_id"),
+        reverses=None,
         state__in=[Posting.State.POSTED, Posting.State.LINKED],
     )
     if in_ledger.exists():
@@ -72,10 +76,12 @@ def accept(*, outcome_ids: Collection[int], reason: str, user: User) -> int:
     """The entry in the ledger is right as it is. Raises `UnableToDecide`."""
     if not reason.strip():
         raise UnableToDecide("Say why the entry is right as it is.")
+    _refuse_under_way(outcome_ids)
     chosen = RecordOutcome.objects.filter(pk__in=outcome_ids, state__in=WAITING)
     in_ledger = Posting.objects.filter(
         flow_id=OuterRef("flow_id"),
         record_id=OuterRef("record_id"),
+        reverses=None,
         state__in=[Posting.State.POSTED, Posting.State.LINKED],
     )
     others = chosen.exclude(reason_code__in=(*ACCEPTABLE, UNCONFIRMED))
@@ -99,7 +105,7 @@ def accept(*, outcome_ids: Collection[int], reason: str, user: User) -> int:
 def _unconfirmed(chosen: QuerySet[RecordOutcome]) -> QuerySet[Posting]:
     """What the ledger may or may not have of these records."""
     held = chosen.filter(flow_id=OuterRef("flow_id"), record_id=OuterRef("record_id"), reason_code=UNCONFIRMED)
-    return Posting.objects.filter(Exists(held), state=Posting.State.UNCERTAIN)
+    return Posting.objects.filter(Exists(held), reverses=None, state=Posting.State.UNCERTAIN)
 
 
 def _send_anew(chosen: QuerySet[RecordOutcome]) -> None:
@@ -115,6 +121,11 @@ def _take_as_posted(chosen: QuerySet[RecordOutcome]) -> None:
     for target in set(found.values_list("flow__target_id", flat=True)):
         request_work(tenant_id=current_tenant().pk, kind="post", key=str(target))
     found.update(state=Posting.State.POSTED, posted_at=now(), problem="")
+
+
+def _refuse_under_way(outcome_ids: Collection[int]) -> None:
+    if RecordOutcome.objects.filter(pk__in=outcome_ids, reason_code=UNDER_WAY).exists():
+        raise UnableToDecide("Some of these records are being taken back at this moment. Wait until that is done.")
 
 
 def _plan(flow_ids: set[uuid.UUID]) -> None:

@@ -102,6 +102,7 @@ class Posting(models.Model):
 
     `purpose` tells the documents of one record apart (invoice, payment ...). A posting waits for `depends_on` to be in the ledger.
     `key_round` grows when a request for it was given up after the provider had forgotten its key: the next one has a fresh key.
+    One that `reverses` another is the entry against it: it belongs to a reversal, not to what is planned from the record.
     """
 
     class State(models.TextChoices):
@@ -128,6 +129,7 @@ class Posting(models.Model):
     digest = models.CharField(max_length=32)
     state = models.CharField(max_length=9, choices=State.choices)
     depends_on = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="dependants")
+    reverses = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="reversed_by")
     batch = models.ForeignKey(PostingBatch, null=True, on_delete=models.PROTECT, related_name="postings")
     external_id = models.CharField(max_length=120, blank=True)
     external_number = models.CharField(max_length=120, blank=True)
@@ -166,3 +168,93 @@ class Posting(models.Model):
 
     def __str__(self) -> str:
         return self.number or self.reference or self.key
+
+
+class Reversal(models.Model):
+    """Taking back what one flow posted: first a plan, then, once a person has confirmed it, the work and its proof.
+
+    `selection` says which postings (see `reversal_planning.selected`), `covers` the same in words. `effect` is what the plan does
+    to each ledger account.
+    """
+
+    class State(models.TextChoices):
+        PLANNING = "planning", "Being planned"
+        PLANNED = "planned", "Waits to be confirmed"
+        RUNNING = "running", "Taking back"
+        DONE = "done", "Done"
+        DISCARDED = "discarded", "Discarded"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    flow = models.ForeignKey("mapping.Flow", on_delete=models.PROTECT, related_name="reversals")
+    connection = models.ForeignKey("installations.Connection", on_delete=models.PROTECT, related_name="reversals")
+    selection = models.JSONField()
+    covers = models.TextField()
+    reason = models.TextField()
+    state = models.CharField(max_length=9, choices=State.choices, default=State.PLANNING)
+    closed_until = models.DateField(null=True)
+    effect = models.JSONField(default=list)
+    problem = models.TextField(blank=True)
+    asked_by = models.ForeignKey("tenants.User", on_delete=models.PROTECT, related_name="+")
+    asked_at = models.DateTimeField()
+    planned_at = models.DateTimeField(null=True)
+    confirmed_by = models.ForeignKey("tenants.User", null=True, on_delete=models.PROTECT, related_name="+")
+    confirmed_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["connection"], name="reversal_running", condition=Q(state="running"))]
+
+    def __str__(self) -> str:
+        return self.covers
+
+
+class ReversalLine(models.Model):
+    """What becomes of one ledger entry. `fingerprint` is what the entry said when it was planned: what says something else by
+    then is left alone. `entry` is the last of the entries against it, where it is not taken back itself.
+    """
+
+    class Action(models.TextChoices):
+        VOID = "void", "Take back"
+        ENTRY = "entry", "Reversing entry"
+        NOTHING = "nothing", "Gone already"
+        KEEP = "keep", "Cannot be taken back"
+
+    class State(models.TextChoices):
+        PLANNED = "planned", "Planned"
+        DUE = "due", "Waits its turn"
+        SENDING = "sending", "Sending"
+        UNCERTAIN = "uncertain", "Unconfirmed"
+        DONE = "done", "Taken back"
+        HELD = "held", "Left as it is"
+
+    id = models.BigAutoField(primary_key=True)
+    reversal = models.ForeignKey(Reversal, on_delete=models.CASCADE, related_name="lines")
+    posting = models.ForeignKey(Posting, on_delete=models.PROTECT, related_name="reversal_lines")
+    phase = models.IntegerField()
+    action = models.CharField(max_length=7, choices=Action.choices)
+    state = models.CharField(max_length=9, choices=State.choices, default=State.PLANNED)
+    fingerprint = models.CharField(max_length=32, blank=True)
+    code = models.CharField(max_length=40, blank=True)
+    reason = models.TextField(blank=True)
+    owner = models.CharField(max_length=12, choices=RecordOutcome.Owner.choices, blank=True)
+    next_step = models.TextField(blank=True)
+    entry_date = models.DateField(null=True)
+    entry = models.ForeignKey(Posting, null=True, on_delete=models.PROTECT, related_name="+")
+    movements = models.JSONField(default=dict)  # ledger account -> what the entry books on it
+    batch = models.ForeignKey(PostingBatch, null=True, on_delete=models.PROTECT, related_name="+")
+    attempts = models.IntegerField(default=0)
+    done_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["reversal", "posting"], name="one_line_per_posting"),
+            models.UniqueConstraint(
+                fields=["posting"],
+                condition=Q(state__in=["due", "sending", "uncertain"]),
+                name="one_reversal_at_a_time",
+            ),
+        ]
+        indexes = [models.Index(fields=["reversal", "state", "phase"], name="reversal_line_due")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.posting_id}"

@@ -11,10 +11,11 @@ import datetime as dt
 import hashlib
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from django.db import connection as database
 
 from connectors.sdk.records import Record as StandardRecord
@@ -35,7 +36,11 @@ from tenants.models import Tenant
 BATCH = 500
 PLANNING_STAGES = (Stage.PILOT, Stage.PARALLEL, Stage.LIVE)
 IN_LEDGER = (Posting.State.POSTED, Posting.State.LINKED)
+WRITTEN = (*IN_LEDGER, Posting.State.REVERSED)
 FLYING = (Posting.State.SENDING, Posting.State.UNCERTAIN)  # the ledger may or may not have it
+#: Reasons of records that are being taken back, and that were, wholly or in part.
+UNDER_WAY = "being_taken_back"
+TAKEN_BACK = ("taken_back", "taken_back_in_part", "not_taken_back")
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Source:
     occurred_on: dt.date | None
     amount: Any
     currency: str
+    taken_back: NotPlanned | None = None
 
 
 @dataclass
@@ -110,12 +116,15 @@ def plan_record(
     planning: Planning, source: Source, existing: list[Posting], planned: Planned, ids: Iterator[int]
 ) -> None:
     """Add what becomes of one record to `planned`."""
+    if source.taken_back is not None:
+        planned.outcomes.append(_outcome(planning, source, source.taken_back.state, source.taken_back))
+        return
     record = decode(template(planning.flow.template).source_type, source.body)
     try:
         documents = _documents(planning, source, record, existing)
         _add_postings(planning, source, documents, existing, planned, ids)
     except NotPlanned as refusal:
-        planned.withdrawn += [posting.id for posting in existing if posting.state not in IN_LEDGER]
+        planned.withdrawn += [posting.id for posting in existing if posting.state not in WRITTEN]
         planned.outcomes.append(_outcome(planning, source, refusal.state, refusal))
 
 
@@ -169,21 +178,31 @@ def _add_postings(
             continue
         if known is not None and known.state in IN_LEDGER and document.action == "create":
             raise _changed_after_posting(_what_changed(known, document))
-        if known is not None and known.state not in IN_LEDGER:
+        if known is not None and known.state not in WRITTEN:
             planned.withdrawn.append(known.id)
         refs[document.purpose] = next(ids)
         version = (known.version if known else 0) + 1
+        if known is not None and known.state == Posting.State.REVERSED:
+            document = _numbered_anew(document, version)
         rows.append(_posting(planning, source, document, refs, version, digest))
         has_new |= document.action != "link"
     wanted = {document.purpose for document in documents}
     planned.withdrawn += [
-        posting.id for purpose, posting in latest.items() if purpose not in wanted and posting.state not in IN_LEDGER
+        posting.id for purpose, posting in latest.items() if purpose not in wanted and posting.state not in WRITTEN
     ]
     planned.postings += rows
     state = RecordOutcome.State.PENDING if has_new else RecordOutcome.State.POSTED
     if planning.flow.stage == Stage.PARALLEL and has_new:
         state = RecordOutcome.State.SHADOW
     planned.outcomes.append(_outcome(planning, source, state, None))
+
+
+def _numbered_anew(planned: PlannedDocument, version: int) -> PlannedDocument:
+    """Ledgers keep the number of a document that was taken back, so the next one has a number of its own."""
+    number = getattr(planned.document, "number", "")
+    if not number:
+        return planned
+    return replace(planned, document=msgspec.structs.replace(planned.document, number=f"{number}-{version}"))
 
 
 def _latest_by_purpose(existing: list[Posting]) -> dict[str, Posting]:
@@ -304,13 +323,20 @@ def _new_ids(at_once: int) -> Iterator[int]:
 def _sources(flow: Flow) -> list[Source]:
     with database.cursor() as cursor:
         cursor.execute(_SOURCES, [flow.pk, flow.source_id, template(flow.template).source_type, BATCH])
-        return [Source(*row) for row in cursor.fetchall()]
+        return [Source(*(*row[:8], _as_taken_back(*row[8:]))) for row in cursor.fetchall()]
+
+
+def _as_taken_back(is_asked: bool, code: str, reason: str, owner: str, next_step: str) -> Held | None:
+    """What was taken back, or is being, stays held whatever happens at its source, until a person asks for it again."""
+    if code == UNDER_WAY or (code in TAKEN_BACK and not is_asked):
+        return Held(code, reason, owner=owner, next_step=next_step)
+    return None
 
 
 def _existing(flow: Flow, record_ids: list[int]) -> dict[int, list[Posting]]:
     """Locked, so that the writer cannot send what is being replaced here."""
     found: dict[int, list[Posting]] = {}
-    postings = Posting.objects.select_for_update().filter(flow=flow, record_id__in=record_ids)
+    postings = Posting.objects.select_for_update().filter(flow=flow, record_id__in=record_ids, reverses=None)
     for posting in postings:
         found.setdefault(posting.record_id, []).append(posting)
     return found
@@ -357,7 +383,8 @@ _LEFT = """
 _IS_ANY_LEFT = f"SELECT EXISTS (SELECT {_LEFT})"
 _SOURCES = f"""
     SELECT record.id, record.external_id, record.digest, record.body::text, record.is_deleted, record.occurred_on,
-        record.amount, record.currency
+        record.amount, record.currency, coalesce(outcome.is_replay_asked, false), coalesce(outcome.reason_code, ''),
+        coalesce(outcome.reason, ''), coalesce(outcome.owner, ''), coalesce(outcome.next_step, '')
     {_LEFT}
         AND NOT EXISTS (SELECT FROM posting_posting flying WHERE flying.flow_id = outcome.flow_id
             AND flying.record_id = record.id AND flying.state IN ('sending', 'uncertain'))

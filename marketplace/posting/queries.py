@@ -126,7 +126,7 @@ class Evidence:
 
     @property
     def in_ledger(self) -> list[Posting]:
-        return [posting for posting in self.postings if posting.state in IN_LEDGER]
+        return [posting for posting in self.postings if posting.state in IN_LEDGER and posting.reverses_id is None]
 
     @property
     def latest(self) -> list[Posting]:

@@ -21,7 +21,7 @@ from marketplace.posting.planning import writes_drafts
 @dataclass(frozen=True, slots=True)
 class Ready:
     """One posting. `needed_*` is what it depends on, which is in the ledger by now and has an identity there. `is_paused`: its flow
-    writes nothing now."""
+    writes nothing now. `is_reversing`: an entry against another, which a person confirmed, whatever its flow does."""
 
     id: int
     key: str
@@ -34,6 +34,7 @@ class Ready:
     external_version: str
     attempts: int
     key_round: int
+    is_reversing: bool
     is_paused: bool
     needed_type: str | None
     needed_id: str | None
@@ -67,7 +68,7 @@ def drafts_of(postings: Iterable[Ready], connection: Connection) -> list[Draft]:
     """The documents as they go out; inside the tenant's context."""
     flows = Flow.objects.filter(target=connection).select_related("target")
     in_draft = {flow.pk: writes_drafts(flow) for flow in flows}
-    return [draft_of(posting, as_draft=in_draft[posting.flow_id]) for posting in postings]
+    return [draft_of(posting, as_draft=in_draft[posting.flow_id] and not posting.is_reversing) for posting in postings]
 
 
 def draft_of(posting: Ready, *, as_draft: bool) -> Draft:
@@ -94,7 +95,8 @@ def _pointing_at(document: records.Record, posting: Ready) -> records.Record:
 def _columns(posting: str, needed: str) -> str:
     names = ("id", "key", "flow_id", "action", "data_type", "document::text", "reference", "external_id", "external_version", "attempts", "key_round")  # fmt: skip
     own = ", ".join(f"{posting}.{name}" for name in names)
-    return f"""{own}, flow.is_paused OR flow.stage NOT IN ('pilot', 'live'), {needed}.data_type, {needed}.external_id,
+    return f"""{own}, {posting}.reverses_id IS NOT NULL,
+        {posting}.reverses_id IS NULL AND (flow.is_paused OR flow.stage NOT IN ('pilot', 'live')), {needed}.data_type, {needed}.external_id,
         COALESCE(NULLIF({needed}.external_number, ''), {needed}.number)"""
 
 
@@ -107,10 +109,11 @@ _READY = f"""
         WHERE planned.flow_id = flow.id AND planned.state = 'planned' AND planned.data_type = %(data_type)s
             AND (planned.depends_on_id IS NULL OR needed.state IN ('posted', 'linked'))
             AND (planned.next_attempt_at IS NULL OR planned.next_attempt_at <= %(at)s)
+            AND (planned.reverses_id IS NOT NULL OR NOT flow.is_paused AND flow.stage IN ('pilot', 'live'))
         ORDER BY planned.action, planned.id LIMIT %(most)s
     ) posting
     LEFT JOIN posting_posting needed ON needed.id = posting.depends_on_id
-    WHERE flow.target_id = %(target)s AND NOT flow.is_paused AND flow.stage IN ('pilot', 'live')
+    WHERE flow.target_id = %(target)s
     ORDER BY posting.action, posting.id LIMIT %(most)s
 """
 _SENT = """

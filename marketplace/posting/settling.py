@@ -67,6 +67,8 @@ def settle_failures(refused: Mapping[int, RecordRejected]) -> None:
     for pk, error in refused.items():
         Posting.objects.filter(pk=pk).update(state=Posting.State.FAILED, problem=error.user_message)
         posting = Posting.objects.get(pk=pk)
+        if posting.reverses_id is not None:
+            continue  # its reversal tells what that means for the record
         state, owner, next_step = NEXT_STEPS.get(error.code, OTHERWISE)
         RecordOutcome.objects.filter(flow_id=posting.flow_id, record_id=posting.record_id).update(
             state=state,
@@ -102,14 +104,14 @@ _WRITTEN = """
 """
 _REFRESH = """
     WITH touched AS (
-        SELECT DISTINCT flow_id, record_id FROM posting_posting WHERE id = ANY(%s)
+        SELECT DISTINCT flow_id, record_id FROM posting_posting WHERE id = ANY(%s) AND reverses_id IS NULL
     ), standing AS (
         SELECT posting.flow_id, posting.record_id,
             bool_or(posting.state IN ('planned', 'sending', 'uncertain')) AS is_waiting,
             bool_or(posting.state = 'failed') AS has_failed,
             string_agg(DISTINCT NULLIF(posting.problem, ''), ' ') FILTER (WHERE posting.state = 'posted') AS differs
         FROM posting_posting posting JOIN touched USING (flow_id, record_id)
-        WHERE posting.state NOT IN ('withdrawn', 'reversed')
+        WHERE posting.state NOT IN ('withdrawn', 'reversed') AND posting.reverses_id IS NULL
         GROUP BY posting.flow_id, posting.record_id
     )
     UPDATE posting_recordoutcome AS outcome
@@ -129,6 +131,6 @@ _HOLD = """
         next_step = 'Look in the ledger for "' || posting.reference || '". If the entry is there, once and right, accept it.'
             || ' If it is not there, post it again.'
     FROM posting_posting posting
-    WHERE posting.id = ANY(%(ids)s) AND outcome.flow_id = posting.flow_id AND outcome.record_id = posting.record_id
+    WHERE posting.id = ANY(%(ids)s) AND posting.reverses_id IS NULL AND outcome.flow_id = posting.flow_id AND outcome.record_id = posting.record_id
         AND (outcome.reason_code, outcome.reason) IS DISTINCT FROM (%(code)s, %(reason)s)
 """

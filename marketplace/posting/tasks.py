@@ -9,6 +9,8 @@ from marketplace.core.summaries import SUMMARY_KIND, ask_for_summary
 from marketplace.core.work import handles, request_work, slice_is_over
 from marketplace.mapping.models import Flow, Stage
 from marketplace.posting.planning import plan_flow, waits_for_answers
+from marketplace.posting.reversal_planning import make_plan
+from marketplace.posting.reversal_running import conclude, take_back
 from marketplace.posting.summaries import refresh_summary
 from marketplace.posting.writing import write_postings
 from tenants.context import tenant
@@ -40,10 +42,22 @@ def _locked(key: str) -> Flow:
 
 @handles("post")
 def post(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
-    """Write what is planned for one ledger; `key` is the connection."""
-    again_in = write_postings(tenant_id=tenant_id, connection_id=uuid.UUID(key))
+    """Take back and write what is due at one ledger; `key` is the connection. One work for both, so that there is one writer."""
+    connection_id = uuid.UUID(key)
+    pauses = [
+        take_back(tenant_id=tenant_id, connection_id=connection_id),
+        write_postings(tenant_id=tenant_id, connection_id=connection_id),
+        conclude(tenant_id=tenant_id, connection_id=connection_id),
+    ]
     ask_for_summary(tenant_id)
-    return again_in
+    return min((pause for pause in pauses if pause is not None), default=None)
+
+
+@handles("reverse")
+def plan_reversal(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
+    """Plan taking entries back; `key` is the reversal. Reads the ledger, sends nothing."""
+    make_plan(tenant_id=tenant_id, reversal_id=uuid.UUID(key))
+    return None
 
 
 @handles(SUMMARY_KIND)

@@ -75,7 +75,9 @@ def look_up(owner: Tenant, connection: Connection, client: Client) -> tuple[dt.t
 
 def _unconfirmed(owner: Tenant, connection: Connection) -> list[Unconfirmed]:
     with tenant(owner):
-        rows = PostingBatch.objects.filter(connection=connection, state=PostingBatch.State.UNCERTAIN).defer("request")
+        # What was sent to take entries back is looked up by those who sent it.
+        waiting = PostingBatch.objects.filter(connection=connection, state=PostingBatch.State.UNCERTAIN)
+        rows = waiting.exclude(action="void").defer("request")
         batches = list(rows.annotate(age=Now() - F("sent_at"), key_age=Now() - F("intended_at")).order_by("sent_at"))
         flying = flying_postings([batch.pk for batch in batches]) if batches else {}
         return [

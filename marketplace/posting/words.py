@@ -27,6 +27,10 @@ REASONS: dict[str, str] = {
     "amount": "the ledger refused the amounts",
     "duplicate": "the ledger has an entry with this number",
     "stale": "the entry was changed in the ledger meanwhile",
+    "being_taken_back": "being taken back from the ledger",
+    "taken_back": "taken back from the ledger",
+    "taken_back_in_part": "taken back in part; the rest is in the ledger",
+    "not_taken_back": "to be taken back, but still in the ledger",
     "other": "refused by the ledger",
 }
 #: Reasons a change of the field mapping can clear.

@@ -79,9 +79,9 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
         connection = Connection.objects.get(pk=connection_id)
         if connection.state != Connection.State.CONNECTED:
             raise UnableToPost("the connection needs reconnecting", dt.timedelta(minutes=15))
-        PostingBatch.objects.filter(connection=connection, state=PostingBatch.State.SENDING).update(
-            state=PostingBatch.State.UNCERTAIN, problem="The answer never came."
-        )
+        PostingBatch.objects.filter(connection=connection, state=PostingBatch.State.SENDING).exclude(
+            action="void"
+        ).update(state=PostingBatch.State.UNCERTAIN, problem="The answer never came.")
     gate = Gate()
     writer = Writer(owner, connection, client_for(tenant_id, connection, sending=gate), gate, restored_at())
     still_unknown, to_repeat = look_up(owner, connection, writer.client)

@@ -166,7 +166,7 @@ class Books:
 
 def open_books(owner: Tenant, user: User, simulator: Simulator, **kwargs: Any) -> Books:
     """Connect the ledger through its own consent, read its lists, and put the flow live."""
-    organisation = str(simulator.organisations()[0]["id"])
+    organisation = str(simulator.organisations()[kwargs.pop("organisation", 0)]["id"])
     connection = Business(owner, user).connect(simulator.slug, organisation)
     with tenant(owner):
         flow = make_flow(user, ledger=simulator.slug, stage=kwargs.pop("stage", Stage.LIVE), **kwargs)

@@ -1,0 +1,333 @@
+"""Asking for a reversal, confirming its plan, and what it means for the records: the acts of people."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from django.db.models import Count
+
+from connectors.registry import connector
+from connectors.sdk.records import CreditNote, Record, decode, encode
+from marketplace.audit.operations import record_act
+from marketplace.core.clock import now
+from marketplace.core.formatting import day_text
+from marketplace.core.work import request_work
+from marketplace.installations.models import Connection
+from marketplace.mapping.models import Flow
+from marketplace.posting.keys import marked, posting_key
+from marketplace.posting.models import Posting, RecordOutcome, Reversal, ReversalLine
+from marketplace.posting.opposites import opposite, repayment_of
+from marketplace.posting.planning import FLYING, TAKEN_BACK, UNDER_WAY
+from marketplace.posting.reversal_planning import OPEN, selected
+from marketplace.posting.summaries import refresh_summary
+from marketplace.sync.columns import columns_of
+from tenants.context import current_tenant
+from tenants.models import User
+
+Action, State = ReversalLine.Action, ReversalLine.State
+_UTC = ZoneInfo("UTC")
+
+WHOLLY, IN_PART, LEFT = TAKEN_BACK
+
+
+class UnableToReverse(Exception):
+    """The reversal cannot be asked for or confirmed; the message says why."""
+
+
+def ask_for_reversal(*, flow: Flow, selection: Mapping[str, Any], covers: str, reason: str, user: User) -> Reversal:
+    """Have a plan made for taking back what a selection is about (see `reversal_planning.selected`). Raises `UnableToReverse`."""
+    if not reason.strip():
+        raise UnableToReverse("Say why: the reason is kept with the reversal.")
+    _require_connected(flow.target)
+    owner = current_tenant()
+    found = selected(flow.pk, selection, ZoneInfo(owner.time_zone))
+    if not found.exists():
+        raise UnableToReverse("Nothing this flow has posted fits: there is nothing to take back.")
+    reversal = Reversal.objects.create(
+        flow=flow,
+        connection=flow.target,
+        selection=dict(selection),
+        covers=covers,
+        reason=reason.strip(),
+        asked_by=user,
+        asked_at=now(),
+    )
+    _request_plan(reversal)
+    _record(user, "planned", reversal, f"Asked what taking back would do: {covers}", {"reason": reversal.reason})
+    return reversal
+
+
+def _require_connected(connection: Connection) -> None:
+    if connection.state != Connection.State.CONNECTED:
+        raise UnableToReverse(f"{connection} is not connected at the moment. Reconnect it first.")
+
+
+def plan_again(*, reversal: Reversal, user: User) -> None:
+    """Read the ledger again: the plan is made anew. Raises `UnableToReverse` once it was confirmed."""
+    current = _locked(reversal)
+    if current.state not in (Reversal.State.PLANNED, Reversal.State.PLANNING):
+        raise UnableToReverse("It was confirmed or discarded already. Start a new one for what is left.")
+    _require_connected(current.connection)
+    current.state, current.problem = Reversal.State.PLANNING, ""
+    current.save(update_fields=["state", "problem"])
+    _request_plan(current)
+
+
+def discard_reversal(*, reversal: Reversal, user: User) -> None:
+    """Nothing is taken back. Raises `UnableToReverse` once it was confirmed."""
+    current = _locked(reversal)
+    if current.state not in (Reversal.State.PLANNED, Reversal.State.PLANNING):
+        raise UnableToReverse("It was confirmed or discarded already.")
+    current.state, current.finished_at = Reversal.State.DISCARDED, now()
+    current.save(update_fields=["state", "finished_at"])
+    _record(user, "discarded", current, f"Discarded the plan to take back: {current.covers}", {})
+
+
+def confirm_reversal(*, reversal: Reversal, user: User) -> None:
+    """Let the plan be carried out. Every entry of it must stand as it did when it was planned. Raises `UnableToReverse`."""
+    current = _locked(reversal)
+    if current.state != Reversal.State.PLANNED:
+        raise UnableToReverse(f"This plan cannot be confirmed: {current.get_state_display().lower()}.")
+    _require_connected(current.connection)
+    lines = list(current.lines.exclude(action=Action.KEEP).select_related("posting__record").order_by("id"))
+    if not lines:
+        raise UnableToReverse("Nothing in this plan can be taken back.")
+    record_ids = {line.posting.record_id for line in lines}
+    _check_still_so(current, lines, record_ids)
+    _withdraw_unsent(current, record_ids)
+    ReversalLine.objects.filter(pk__in=[line.pk for line in lines]).update(state=State.DUE)
+    current.lines.filter(action=Action.KEEP).update(state=State.HELD)
+    for line in sorted(lines, key=lambda line: -line.phase):  # documents before what settles them
+        if line.action == Action.ENTRY:
+            _plan_entry(current, line, lines)
+    current.state, current.confirmed_by, current.confirmed_at = Reversal.State.RUNNING, user, now()
+    current.save(update_fields=["state", "confirmed_by", "confirmed_at"])
+    _put_on_hold(current, record_ids)
+    request_work(tenant_id=current_tenant().pk, kind="post", key=str(current.connection_id))
+    refresh_summary(current_tenant())
+    _record(
+        user, "confirmed", current, f"Confirmed taking back {len(lines)} entries: {current.covers}", _counts(current)
+    )
+
+
+def _locked(reversal: Reversal) -> Reversal:
+    related = Reversal.objects.select_for_update(of=("self",)).select_related("flow__target", "connection")
+    return related.get(pk=reversal.pk)
+
+
+def _request_plan(reversal: Reversal) -> None:
+    request_work(tenant_id=current_tenant().pk, kind="reverse", key=str(reversal.pk))
+
+
+def _check_still_so(reversal: Reversal, lines: Sequence[ReversalLine], record_ids: Collection[int]) -> None:
+    """Locked against the planner and the writer, who would otherwise add to what is being taken back."""
+    ours = Posting.objects.select_for_update().filter(flow_id=reversal.flow_id, record_id__in=record_ids, reverses=None)
+    states = dict(ours.order_by("id").values_list("pk", "state"))
+    wanted = {line.posting_id for line in lines}
+    moved = sum(states.get(pk) != Posting.State.POSTED for pk in wanted)
+    in_flight = sum(state in FLYING for state in states.values())
+    elsewhere = ReversalLine.objects.filter(posting__in=wanted, state__in=OPEN).count()
+    if moved or in_flight or elsewhere:
+        raise UnableToReverse(
+            f"{moved + in_flight + elsewhere} entries are no longer as they were planned: sent, changed or taken back meanwhile. "
+            "Plan it again."
+        )
+
+
+def _withdraw_unsent(reversal: Reversal, record_ids: Collection[int]) -> None:
+    """What was still to be sent for these records would be sent onto entries that go."""
+    unsent = Posting.objects.filter(
+        flow_id=reversal.flow_id, record_id__in=record_ids, reverses=None, state=Posting.State.PLANNED
+    )
+    unsent.update(state=Posting.State.WITHDRAWN)
+
+
+def _put_on_hold(reversal: Reversal, record_ids: Collection[int]) -> None:
+    RecordOutcome.objects.filter(flow_id=reversal.flow_id, record_id__in=record_ids).update(
+        state=RecordOutcome.State.HELD,
+        reason_code=UNDER_WAY,
+        reason=f"{reversal.confirmed_by} is having it taken back.",
+        owner=RecordOutcome.Owner.TIEOUT,
+        next_step="Wait until that is done.",
+        is_replay_asked=False,
+        updated_at=now(),
+    )
+
+
+# --- entries against entries ------------------------------------------------------------------------------------------
+
+
+def _plan_entry(reversal: Reversal, line: ReversalLine, lines: Sequence[ReversalLine]) -> None:
+    """Plan the posting that undoes one entry; the writer sends it as it sends everything."""
+    original, date = line.posting, line.entry_date
+    assert date is not None
+    document = decode(original.data_type, msgspec.json.encode(original.document))
+    settles_itself = _settles_on_document(reversal)
+    if original.data_type == "customer_payment":
+        needed = _line_of(original.depends_on_id, lines)
+        if settles_itself:
+            line.entry = needed.entry  # the document's own entry pays it back
+        else:
+            line.entry = _posting_against(line, opposite(document, date), date, needed.entry)
+    else:
+        against = opposite(document, date)
+        if isinstance(against, CreditNote) and settles_itself:
+            against = msgspec.structs.replace(against, refund_ledger_account=_paid_into(original, lines))
+        line.entry = _posting_against(line, against, date, None)
+        if isinstance(document, CreditNote) and document.refund_ledger_account:
+            line.entry = _posting_against(line, repayment_of(document, date), date, line.entry)
+    line.save(update_fields=["entry"])
+
+
+def _settles_on_document(reversal: Reversal) -> bool:
+    return connector(reversal.connection.connector).writable("credit_note").settles_on_document
+
+
+def _line_of(posting_id: int | None, lines: Sequence[ReversalLine]) -> ReversalLine:
+    return next(line for line in lines if line.posting_id == posting_id)
+
+
+def _paid_into(original: Posting, lines: Sequence[ReversalLine]) -> str:
+    """The account its payments went to, when they are not taken back themselves; the plan saw to it that there is one."""
+    accounts = [
+        line.posting.ledger_account
+        for line in lines
+        if line.posting.depends_on_id == original.pk and line.action == Action.ENTRY
+    ]
+    return accounts[0] if accounts else ""
+
+
+def _posting_against(line: ReversalLine, document: Record, date: dt.date, needed: Posting | None) -> Posting:
+    original = line.posting
+    version = Posting.objects.filter(reverses=original).count() + 1
+    key = posting_key(
+        tenant_id=current_tenant().pk,
+        flow_id=original.flow_id,
+        external_id=original.record.external_id,
+        purpose=f"against {original.key}",
+        version=version,
+    )
+    columns, body = columns_of(document, _UTC), encode(document)
+    return Posting.objects.create(
+        key=key,
+        flow_id=original.flow_id,
+        record_id=original.record_id,
+        mapping_id=original.mapping_id,
+        purpose=f"against {original.purpose}"[:60],
+        version=version,
+        data_type=document.data_type,
+        document=msgspec.json.decode(body),
+        digest=original.digest,
+        state=Posting.State.PLANNED,
+        depends_on=needed,
+        reverses=original,
+        number=columns.number,
+        reference=marked(columns.reference, key),
+        occurred_on=date,
+        amount=columns.amount or 0,
+        tax_amount=columns.tax_amount or 0,
+        currency=columns.currency,
+        party=columns.party,
+        ledger_account=columns.ledger_account,
+        created_at=now(),
+    )
+
+
+# --- what became of it ------------------------------------------------------------------------------------------------
+
+
+def mark_taken_back(lines: Sequence[ReversalLine], reversal: Reversal) -> None:
+    """These entries were read back and are gone, or undone: inside the transaction of the worker that read them."""
+    if not lines:
+        return
+    at = now()
+    words = f"Taken back by {reversal.confirmed_by} on {day_text(at.date())}."
+    ids = [line.pk for line in lines]
+    ReversalLine.objects.filter(pk__in=ids).update(state=State.DONE, done_at=at)
+    Posting.objects.filter(pk__in=[line.posting_id for line in lines]).update(
+        state=Posting.State.REVERSED, problem=words
+    )
+
+
+def hold_line(line: ReversalLine, code: str, reason: str, next_step: str) -> None:
+    """This entry stays as it is, for a person to look at."""
+    ReversalLine.objects.filter(pk=line.pk).update(
+        state=State.HELD,
+        code=code,
+        reason=reason,
+        owner=RecordOutcome.Owner.BOOKKEEPER,
+        next_step=next_step,
+    )
+
+
+def settle_records(reversal: Reversal, record_ids: Collection[int]) -> None:
+    """Records none of whose entries is under way any more: what became of them."""
+    by_record: dict[int, list[ReversalLine]] = defaultdict(list)
+    lines = reversal.lines.filter(posting__record_id__in=record_ids).select_related("posting").order_by("phase", "id")
+    for line in lines:
+        by_record[line.posting.record_id].append(line)
+    whole = []
+    for record_id, some in by_record.items():
+        if any(line.state in OPEN for line in some):
+            continue
+        if all(line.state == State.DONE for line in some):
+            whole.append(record_id)
+        else:
+            _settle_partly(reversal, record_id, some)
+    _outcomes(reversal, whole).update(
+        state=RecordOutcome.State.HELD,
+        reason_code=WHOLLY,
+        reason=_words(reversal),
+        owner=RecordOutcome.Owner.BOOKKEEPER,
+        next_step="Post it again, or leave it out of the books.",
+        updated_at=now(),
+    )
+
+
+def _settle_partly(reversal: Reversal, record_id: int, lines: Sequence[ReversalLine]) -> None:
+    has_gone = any(line.state == State.DONE for line in lines)
+    stays = [line for line in lines if line.state != State.DONE]
+    reasons = " ".join(dict.fromkeys(line.reason for line in stays))
+    _outcomes(reversal, [record_id]).update(
+        state=RecordOutcome.State.HELD,
+        reason_code=IN_PART if has_gone else LEFT,
+        reason=f"{_words(reversal)} Not all of it could be: {reasons}" if has_gone else f"It stays. {reasons}",
+        owner=RecordOutcome.Owner.BOOKKEEPER,
+        next_step=stays[0].next_step,
+        updated_at=now(),
+    )
+
+
+def _outcomes(reversal: Reversal, record_ids: Collection[int]) -> Any:
+    return RecordOutcome.objects.filter(flow_id=reversal.flow_id, record_id__in=record_ids, reason_code=UNDER_WAY)
+
+
+def _words(reversal: Reversal) -> str:
+    return f"Taken back by {reversal.confirmed_by} on {day_text(now().date())}: {reversal.reason.rstrip('.')}."
+
+
+def finish_reversal(reversal: Reversal) -> bool:
+    """Close a reversal nothing of which is under way any more. Returns whether it was."""
+    if reversal.lines.filter(state__in=OPEN).exists():
+        return False
+    reversal.state, reversal.finished_at = Reversal.State.DONE, now()
+    reversal.save(update_fields=["state", "finished_at"])
+    counts = _counts(reversal)
+    summary = f"Took back {counts.get(State.DONE, 0)} entries, {counts.get(State.HELD, 0)} stay: {reversal.covers}"
+    _record(None, "done", reversal, summary, counts)
+    return True
+
+
+def _counts(reversal: Reversal) -> dict[str, int]:
+    rows = reversal.lines.values("state").annotate(count=Count("id")).values_list("state", "count")
+    return dict(rows)
+
+
+def _record(user: User | None, what: str, reversal: Reversal, summary: str, details: Mapping[str, Any]) -> None:
+    found = {"flow": reversal.flow.name, "selection": reversal.selection, **details}
+    record_act(user=user, action=f"reversal.{what}", subject=reversal, summary=summary, details=found)
