@@ -13,10 +13,10 @@ from marketplace.audit.models import AuditEntry
 from marketplace.core.clock import now
 from marketplace.installations.models import Connection
 from marketplace.mapping.models import Flow
+from marketplace.posting.batches import UnableToPost
 from marketplace.posting.models import Posting, PostingBatch, RecordOutcome, Reversal, ReversalLine
 from marketplace.posting.proof import proof_of
 from marketplace.posting.reversing import UnableToReverse, ask_for_reversal, discard_reversal, plan_again
-from marketplace.posting.writing import UnableToPost
 from tenants.context import tenant
 from tests.posting.reversing import (
     ALL,
