@@ -79,6 +79,8 @@ class Written:
     """What the provider now holds. `url` opens it in the provider's own pages, `total` is its own sum, if it answers one.
 
     `others`: looked up, further objects fit as well; which of them is ours only a person can say.
+    `record` is the whole object as the provider made it of our write, for data types both sides may change: what is read back
+    later is compared with it.
     """
 
     external_id: str
@@ -87,6 +89,7 @@ class Written:
     total: Decimal | None = None
     url: str = ""
     raw: dict[str, Any] = field(default_factory=dict)
+    record: SourceRecord | None = None
     others: tuple[str, ...] = ()
 
     def beside(self, other: Written) -> Written:

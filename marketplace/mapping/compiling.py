@@ -207,6 +207,16 @@ class _Frozen(dict[str, Any]):
         return isinstance(other, _Frozen)
 
 
+def mapped_by(slug: str, version: MappingVersion) -> Mapped:
+    """The version's fields alone, for the flow's template. Raises `MappingError`."""
+    return _mapped(slug, version.digest, _Frozen(version.spec))
+
+
+@lru_cache(maxsize=CACHED_VERSIONS)
+def _mapped(slug: str, digest: str, spec: _Frozen) -> Mapped:
+    return compile_spec(template(slug), spec)
+
+
 @lru_cache(maxsize=CACHED_VERSIONS)
 def _planner(slug: str, digest: str, spec: _Frozen) -> Planner:
     return planner_of(slug, spec)

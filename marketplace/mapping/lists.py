@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -13,10 +14,11 @@ from marketplace.installations.models import Connection
 Kind = TypeVar("Kind", bound=Record)
 
 
-def standard_records(connection: Connection, kind: type[Kind]) -> list[Kind]:
-    """All current records of one type of a connection, decoded."""
+def standard_records(connection: Connection, kind: type[Kind], chosen: Sequence[str] | None = None) -> list[Kind]:
+    """All current records of one type of a connection, or the chosen ones by their ids, decoded."""
+    ids = None if chosen is None else list(chosen)
     with database.cursor() as cursor:
-        cursor.execute(_BODIES, [connection.pk, kind.data_type])
+        cursor.execute(_BODIES, [connection.pk, kind.data_type, ids, ids])
         decoder = msgspec.json.Decoder(kind)
         return [decoder.decode(body) for (body,) in cursor.fetchall()]
 
@@ -24,5 +26,6 @@ def standard_records(connection: Connection, kind: type[Kind]) -> list[Kind]:
 # Records belong to a slice above this one and are read by their table's name.
 _BODIES = """
     SELECT body::text FROM sync_record
-    WHERE connection_id = %s AND data_type = %s AND NOT is_deleted ORDER BY external_id
+    WHERE connection_id = %s AND data_type = %s AND NOT is_deleted
+        AND (%s::text[] IS NULL OR external_id = ANY(%s)) ORDER BY external_id
 """

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,9 @@ class PlannedDocument:
     """One document for the target. `purpose` is unique within the record (invoice, payment:<id>, credit_note, repayment,
     transfer, fees, customer ...); `needs` names the purpose that must be in the ledger first.
 
-    For `update`, `external_id` is the object to overwrite; for `link` it is the object that is already there and stays as it is.
+    For `update`, `external_id` is the object to overwrite, `version` its state that is replaced and `write_modes` say which of its
+    fields may be; for `link` it is the object that is already there and stays as it is. `party` is whom a document is about that
+    does not name anybody itself.
     """
 
     purpose: str
@@ -25,6 +28,9 @@ class PlannedDocument:
     needs: str = ""
     action: Literal["create", "update", "link"] = "create"
     external_id: str = ""
+    version: str = ""
+    write_modes: Mapping[str, str] = field(default_factory=dict)
+    party: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,26 @@ class Ledger:
     contacts: Mapping[str, str] = field(default_factory=dict)
     contact_bodies: Mapping[str, Customer] = field(default_factory=dict)
     repays_on_credit_note: bool = False  # the repayment is part of the credit note itself
+
+    def contacts_like(self, *, name: str, email: str) -> list[str]:
+        """Active contacts with this e-mail address; where either has none, with this very name."""
+        known = self._contacts_by_words
+        mine, named = email.lower(), name.strip().lower()
+        if not mine:
+            return known.get(("name", named), [])
+        nameless = [found for found in known.get(("name", named), []) if not self.contact_bodies[found].email]
+        return [*known.get(("email", mine), []), *nameless]
+
+    @cached_property
+    def _contacts_by_words(self) -> dict[tuple[str, str], list[str]]:
+        """Looking through all contacts for every new customer would take the square of their number."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for id, body in self.contact_bodies.items():
+            if not body.is_archived:
+                found.setdefault(("name", body.name.strip().lower()), []).append(id)
+                if body.email:
+                    found.setdefault(("email", body.email.lower()), []).append(id)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

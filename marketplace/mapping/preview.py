@@ -32,6 +32,7 @@ from marketplace.mapping.queries import circumstances_of
 from marketplace.mapping.scope import check_agreed, reach
 from marketplace.mapping.steps import as_local, as_text
 from marketplace.mapping.templates import template
+from marketplace.mapping.templates.contacts import differing
 from tenants.models import Tenant
 
 SHOWN = 10
@@ -118,9 +119,10 @@ def _result(flow: Flow, owner: Tenant, row: SourceRow, planner: Planner, circums
         if row.is_deleted:
             raise Excluded("deleted", "It was deleted at the source.")
         check_agreed(flow, row.record, row.occurred_on, circumstances.time_zone)
-        planned = planner(row.record, circumstances)
+        whole = planner(row.record, circumstances)
     except NotPlanned as refusal:
         return Result(before=before, refusal=refusal)
+    planned = [part for one in whole if (part := differing(one, circumstances)) is not None]
     return Result(
         before=before,
         drafts=tuple(draft_for(owner, flow, row.external_id, part) for part in planned),

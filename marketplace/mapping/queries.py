@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -20,13 +20,14 @@ from marketplace.mapping.templates import template
 from tenants.models import Tenant
 
 
-def circumstances_of(flow: Flow, owner: Tenant) -> Circumstances:
-    """Everything a plan depends on besides the record, read in a handful of statements."""
+def circumstances_of(flow: Flow, owner: Tenant, about: Sequence[str] | None = None) -> Circumstances:
+    """Everything a plan depends on besides the record, read in a handful of statements. `about`: the ids of the only source
+    records that will be planned, so that not every contact has to be read for a few."""
     source_type = template(flow.template).source_type
     truth = SourceOfTruth.objects.filter(pk=source_type).first()
     return Circumstances(
         time_zone=ZoneInfo(owner.time_zone),
-        ledger=ledger_of(flow, owner),
+        ledger=ledger_of(flow, owner, about),
         start_date=flow.start_date,
         source_name=connector(flow.source.connector).manifest.name,
         settings=flow.settings,
@@ -41,17 +42,17 @@ def _winners(truth: SourceOfTruth, flow: Flow) -> dict[str, str]:
     return {field: sides[owner] for field, owner in truth.field_owners.items() if owner in sides}
 
 
-def ledger_of(flow: Flow, owner: Tenant) -> Ledger:
+def ledger_of(flow: Flow, owner: Tenant, about: Sequence[str] | None = None) -> Ledger:
     """The target as last read; contacts only for flows that need them."""
     company = next(iter(standard_records(flow.target, Company)), None)
-    has_contacts = template(flow.template).main_type == "customer"
+    contacts = _contact_links(flow, about)
     return Ledger(
         base_currency=(company.base_currency if company else "") or flow.target.base_currency or owner.base_currency,
         closed_until=company.books_closed_until if company else None,
         ledger_accounts={found.code: found for found in standard_records(flow.target, LedgerAccount)},
         tax_rates={found.code: found for found in standard_records(flow.target, TaxRate)},
-        contacts=_contact_links(flow),
-        contact_bodies={found.id: found for found in standard_records(flow.target, Customer)} if has_contacts else {},
+        contacts=contacts,
+        contact_bodies=_contacts(flow, contacts, about) if template(flow.template).main_type == "customer" else {},
         repays_on_credit_note=any(
             stream.settles_on_document
             for stream in connector(flow.target.connector).streams
@@ -86,25 +87,37 @@ def connected() -> list[Connection]:
     )
 
 
-def _contact_links(flow: Flow) -> dict[str, str]:
+def _contact_links(flow: Flow, about: Sequence[str] | None) -> dict[str, str]:
     """Which contact each customer of the source is, by what was posted or linked before, in either direction."""
+    wanted = None if about is None else list(about)
     with database.cursor() as cursor:
-        cursor.execute(_LINKS, [flow.source_id, flow.target_id, flow.target_id, flow.source_id])
+        cursor.execute(_LINKS, {"source": flow.source_id, "target": flow.target_id, "about": wanted})
         return dict(cursor.fetchall())
+
+
+def _contacts(flow: Flow, links: Mapping[str, str], about: Sequence[str] | None) -> dict[str, Customer]:
+    """All contacts of the target, as long as one of these customers may turn out to be any of them."""
+    are_all_known = about is not None and all(external_id in links for external_id in about)
+    chosen = [links[external_id] for external_id in about or ()] if are_all_known else None
+    return {found.id: found for found in standard_records(flow.target, Customer, chosen)}
 
 
 _OUTCOMES = "SELECT flow_id, state, count(*) FROM posting_recordoutcome GROUP BY flow_id, state"
 # The postings' own tables are read by name: this slice lies below the one that owns them.
 _LINKS = """
-    SELECT record.external_id, posting.external_id
-    FROM posting_posting posting JOIN sync_record record ON record.id = posting.record_id
-    JOIN mapping_flow flow ON flow.id = posting.flow_id
-    WHERE posting.data_type = 'customer' AND posting.state IN ('posted', 'linked') AND posting.external_id <> ''
-        AND flow.source_id = %s AND flow.target_id = %s
-    UNION
-    SELECT posting.external_id, record.external_id
-    FROM posting_posting posting JOIN sync_record record ON record.id = posting.record_id
-    JOIN mapping_flow flow ON flow.id = posting.flow_id
-    WHERE posting.data_type = 'customer' AND posting.state IN ('posted', 'linked') AND posting.external_id <> ''
-        AND flow.source_id = %s AND flow.target_id = %s
+    SELECT customer, contact FROM (
+        SELECT record.external_id AS customer, posting.external_id AS contact, posting.id
+        FROM posting_posting posting JOIN sync_record record ON record.id = posting.record_id
+        JOIN mapping_flow flow ON flow.id = posting.flow_id
+        WHERE posting.data_type = 'customer' AND posting.state IN ('posted', 'linked') AND posting.external_id <> ''
+            AND flow.source_id = %(source)s AND flow.target_id = %(target)s
+            AND (%(about)s::text[] IS NULL OR record.external_id = ANY(%(about)s))
+        UNION ALL
+        SELECT posting.external_id, record.external_id, posting.id
+        FROM posting_posting posting JOIN sync_record record ON record.id = posting.record_id
+        JOIN mapping_flow flow ON flow.id = posting.flow_id
+        WHERE posting.data_type = 'customer' AND posting.state IN ('posted', 'linked') AND posting.external_id <> ''
+            AND flow.source_id = %(target)s AND flow.target_id = %(source)s
+            AND (%(about)s::text[] IS NULL OR posting.external_id = ANY(%(about)s))
+    ) link ORDER BY id
 """

@@ -258,3 +258,82 @@ class ReversalLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.posting_id}"
+
+
+class LinkedPair(models.Model):
+    """Two records, one a side, that are the same customer, with the base of their three-way merge.
+
+    `one` is the side whose connection's id comes first, so that a pair has one row whichever flow looks at it. `base` is
+    `marketplace.mapping.merging.Base`.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    one = models.ForeignKey("installations.Connection", on_delete=models.PROTECT, related_name="+")
+    one_id_there = models.CharField(max_length=120)
+    other = models.ForeignKey("installations.Connection", on_delete=models.PROTECT, related_name="+")
+    other_id_there = models.CharField(max_length=120)
+    base = models.JSONField(default=dict)
+    merged_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["one", "one_id_there", "other", "other_id_there"], name="one_pair_per_two_records"
+            )
+        ]
+        indexes = [models.Index(fields=["other", "other_id_there"], name="pair_by_other")]
+
+    def __str__(self) -> str:
+        return f"{self.one_id_there} = {self.other_id_there}"
+
+
+class Conflict(models.Model):
+    """One field both sides changed differently: both values, what they had agreed on, and who won by which rule.
+
+    Never deleted. Open: a person is asked. `source` and `target` are those of the flow that found it.
+    """
+
+    class State(models.TextChoices):
+        OPEN = "open", "To be decided"
+        DECIDED = "decided", "Decided"
+        ENDED = "ended", "Made equal"
+
+    class Rule(models.TextChoices):
+        OWNER = "owner", "The owner wins"
+        FIELD_OWNER = "field_owner", "The field’s owner wins"
+        NEWEST = "newest", "The newest change wins"
+        ASK = "ask", "Decided by a person"
+
+    class Winner(models.TextChoices):
+        NOBODY = "", "Nobody"
+        SOURCE = "source", "Source"
+        TARGET = "target", "Target"
+
+    id = models.BigAutoField(primary_key=True)
+    pair = models.ForeignKey(LinkedPair, on_delete=models.PROTECT, related_name="conflicts")
+    flow = models.ForeignKey("mapping.Flow", on_delete=models.PROTECT, related_name="conflicts")
+    record = models.ForeignKey("sync.Record", on_delete=models.PROTECT, related_name="conflicts")
+    field = models.CharField(max_length=20)
+    source_value = models.TextField()
+    target_value = models.TextField()
+    source_agreed = models.TextField(blank=True)
+    target_agreed = models.TextField(blank=True)
+    source_at = models.DateTimeField()
+    target_at = models.DateTimeField()
+    state = models.CharField(max_length=8, choices=State.choices)
+    rule = models.CharField(max_length=12, choices=Rule.choices)
+    winner = models.CharField(max_length=6, choices=Winner.choices, blank=True)
+    decided_by = models.ForeignKey("tenants.User", null=True, on_delete=models.PROTECT, related_name="+")
+    found_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["pair", "field"], condition=Q(state="open"), name="one_open_conflict_per_field"
+            )
+        ]
+        indexes = [models.Index(fields=["-found_at"], name="conflict_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.field} of {self.pair}"

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.db import connection as database
 
+from connectors.sdk.records import Customer, decode, encode
 from connectors.sdk.records import Record as StandardRecord
-from connectors.sdk.records import decode, encode
 from marketplace.core.bulk import copy_rows, new_ids
 from marketplace.core.clock import now
 from marketplace.mapping.compiling import planner_for
@@ -30,7 +30,17 @@ from marketplace.mapping.scope import check_agreed
 from marketplace.mapping.templates import template
 from marketplace.posting.keys import marked, posting_key
 from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.pairs import (
+    Merged,
+    Pairs,
+    is_two_way,
+    lock_pairs,
+    mirror_of,
+    pairs_of,
+    waiting_for_the_way_back,
+)
 from marketplace.sync.columns import columns_of
+from marketplace.sync.models import StreamState
 from tenants.models import Tenant
 
 BATCH = 500
@@ -77,25 +87,54 @@ class Planning:
     planner: Planner
     circumstances: Circumstances
     at: dt.datetime
+    pairs: Pairs | None = None
 
 
 def plan_flow(*, owner: Tenant, flow: Flow) -> int:
     """Plan the next batch of records; inside the tenant's transaction. Returns how many were planned, 0 when none is left."""
     if not _is_planned(flow):
         return 0
-    assert flow.mapping is not None
+    mirror = mirror_of(flow) if is_two_way(flow) else None
+    if is_two_way(flow):
+        if not _knows_all_contacts(flow):
+            return 0
+        lock_pairs(flow.source_id, flow.target_id)
     chosen = _sources(flow)
+    # Asked before the links are read: an answer that came in between shows in the links.
+    busy, is_new_flying = waiting_for_the_way_back(flow, mirror)
     existing = _existing(flow, [source.id for source in chosen])
     sources = [source for source in chosen if not _is_flying(existing.get(source.id, []))]
+    planning = _planning(owner, flow, mirror, sources)
+    if planning.pairs is not None:
+        links = planning.circumstances.ledger.contacts
+        sources = [s for s in sources if s.external_id not in busy and (s.external_id in links or not is_new_flying)]
     if not sources:
         return 0
-    planning = Planning(owner, flow, planner_for(flow.template, flow.mapping), circumstances_of(flow, owner), now())
     planned = Planned()
     ids = _new_ids(len(sources) * 2)
     for source in sources:
         plan_record(planning, source, existing.get(source.id, []), planned, ids)
     _write(planned)
+    if planning.pairs is not None:
+        planning.pairs.save()
     return len(sources)
+
+
+def _planning(owner: Tenant, flow: Flow, mirror: Flow | None, sources: list[Source]) -> Planning:
+    assert flow.mapping is not None
+    planner, at = planner_for(flow.template, flow.mapping), now()
+    if not is_two_way(flow):
+        return Planning(owner, flow, planner, circumstances_of(flow, owner), at)
+    about = [source.external_id for source in sources]
+    circumstances = circumstances_of(flow, owner, about)
+    return Planning(owner, flow, planner, circumstances, at, pairs_of(flow, mirror, circumstances, about, at))
+
+
+def _knows_all_contacts(flow: Flow) -> bool:
+    """Until the other side's contacts were read to the end once, nobody can tell a new one from one that is there."""
+    return StreamState.objects.filter(
+        connection=flow.target_id, data_type=template(flow.template).main_type, backfilled_at__isnull=False
+    ).exists()
 
 
 def waits_for_answers(flow: Flow) -> bool:
@@ -122,7 +161,11 @@ def plan_record(
     record = decode(template(planning.flow.template).source_type, source.body)
     try:
         documents = _documents(planning, source, record, existing)
-        _add_postings(planning, source, documents, existing, planned, ids)
+        merged = Merged(documents)
+        if planning.pairs is not None:
+            assert isinstance(record, Customer)
+            merged = planning.pairs.merge(source.external_id, source.id, record, documents, existing)
+        _add_postings(planning, source, merged, existing, planned, ids)
     except NotPlanned as refusal:
         planned.withdrawn += [posting.id for posting in existing if posting.state not in WRITTEN]
         planned.outcomes.append(_outcome(planning, source, refusal.state, refusal))
@@ -157,20 +200,20 @@ def _changed_after_posting(reason: str) -> Held:
 def _add_postings(
     planning: Planning,
     source: Source,
-    documents: list[PlannedDocument],
+    merged: Merged,
     existing: list[Posting],
     planned: Planned,
     ids: Iterator[int],
 ) -> None:
     """Compare what should be with what is. Documents in the ledger stay; a difference there is for a person to judge."""
+    documents = merged.documents
     latest = _latest_by_purpose(existing)
     refs: dict[str, int] = {}
     has_new, rows = False, []
     for document in documents:
         digest = _digest(document.document)
         known = latest.get(document.purpose)
-        as_wanted = (*IN_LEDGER, _state(planning, document))
-        if known is not None and known.digest == digest and known.state in as_wanted:
+        if known is not None and known.digest == digest and _is_as_wanted(planning, known, document):
             refs[document.purpose] = known.id
             if document.needs and known.depends_on_id != refs.get(document.needs):
                 planned.redirected[known.id] = refs[document.needs]
@@ -194,7 +237,15 @@ def _add_postings(
     state = RecordOutcome.State.PENDING if has_new else RecordOutcome.State.POSTED
     if planning.flow.stage == Stage.PARALLEL and has_new:
         state = RecordOutcome.State.SHADOW
-    planned.outcomes.append(_outcome(planning, source, state, None))
+    refusal = None if has_new else merged.held
+    planned.outcomes.append(_outcome(planning, source, refusal.state if refusal else state, refusal))
+
+
+def _is_as_wanted(planning: Planning, known: Posting, document: PlannedDocument) -> bool:
+    """What was written once stays written; a change is wanted anew whenever the merge says so, against the state it saw."""
+    if document.action == "update":
+        return known.state == _state(planning, document) and known.external_version == document.version
+    return known.state in (*IN_LEDGER, _state(planning, document))
 
 
 def _numbered_anew(planned: PlannedDocument, version: int) -> PlannedDocument:
@@ -284,11 +335,11 @@ def _posting(
         columns.amount if columns.amount is not None else 0,
         columns.tax_amount or 0,
         columns.currency,
-        columns.party,
+        columns.party or planned.party[:255],
         columns.ledger_account,
         planning.at,
         "",
-        "",
+        planned.version,
         "",
         "",
         0,

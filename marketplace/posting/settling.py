@@ -9,6 +9,7 @@ from django.db import connection as database
 from connectors.sdk.errors import RecordRejected
 from connectors.sdk.streams import Written
 from marketplace.core.clock import now
+from marketplace.posting.echoes import confirm_pairs, lock_pairs_of
 from marketplace.posting.models import Posting, RecordOutcome
 
 #: What a refusal means for the person who sees it: whose move it is, and the next step.
@@ -53,6 +54,8 @@ def settle_written(written: Mapping[int, Written]) -> None:
     """The ledger holds these documents now; a total that differs from ours is held for a person, never ignored."""
     if not written:
         return
+    answered = {pk: found for pk, found in written.items() if found.record is not None}
+    as_sent = lock_pairs_of(answered) if answered else []
     rows = [
         (pk, w.external_id, w.number[:120], w.version[:80], w.url[:500], w.total if w.total is not None else None)
         for pk, w in written.items()
@@ -60,6 +63,8 @@ def settle_written(written: Mapping[int, Written]) -> None:
     with database.cursor() as cursor:
         cursor.execute(_WRITTEN, [now(), *map(list, zip(*rows, strict=True))])
     refresh_outcomes(written)
+    if as_sent:
+        confirm_pairs(as_sent, answered)
 
 
 def settle_failures(refused: Mapping[int, RecordRejected]) -> None:

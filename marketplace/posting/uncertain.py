@@ -28,6 +28,7 @@ from marketplace.posting.keys import documents_digest, request_key
 from marketplace.posting.models import Posting, PostingBatch
 from marketplace.posting.ready import Ready, drafts_of, flying_postings
 from marketplace.posting.settling import hold_unconfirmed, settle_written
+from marketplace.posting.updating import as_updated
 from tenants.context import tenant
 from tenants.models import Tenant
 
@@ -88,10 +89,13 @@ def _unconfirmed(owner: Tenant, connection: Connection) -> list[Unconfirmed]:
 
 def _found(owner: Tenant, connection: Connection, client: Client, one: Unconfirmed) -> dict[str, Written] | None:
     """What the ledger shows; None when it cannot tell, which is then held for a person. Raises `UnableToPost`."""
-    if one.batch.action == "update" or not one.postings:
-        return {}  # an update carries the version it replaces: sent again, it takes effect once or is refused as stale
+    if not one.postings:
+        return {}
+    stream = connector(connection.connector).writable(one.batch.data_type)
     try:
-        return connector(connection.connector).writable(one.batch.data_type).find(client, one.drafts)
+        if one.batch.action == "update":
+            return as_updated(client, stream, one.postings, one.drafts)
+        return stream.find(client, one.drafts)
     except ConnectorError as error:
         is_passing = isinstance(error, TransientError | ReconnectRequired)
         if not is_passing or one.key_age > HELD_AFTER:

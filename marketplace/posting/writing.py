@@ -42,6 +42,7 @@ from marketplace.posting.ready import Ready, drafts_of, ready_postings
 from marketplace.posting.restoring import settle_forgotten
 from marketplace.posting.settling import settle_failures, settle_written
 from marketplace.posting.uncertain import Unconfirmed, look_up
+from marketplace.posting.updating import is_stale, read_again, refuse_stale
 from tenants.context import tenant
 from tenants.models import Tenant
 
@@ -178,6 +179,8 @@ def _send(writer: Writer, sending: Sending) -> bool:
         writer.gate.batch = None
     with holding_lease(writer.owner):
         _settle(sending, outcomes, writer.client)
+    if any(is_stale(outcome) for outcome in outcomes):
+        read_again(writer.owner, writer.connection, sending.postings)
     return True
 
 
@@ -202,5 +205,5 @@ def _settle(sending: Sending, outcomes: Sequence[Outcome], client: Client) -> No
     written = {p.id: o for p, o in zip(sending.postings, outcomes, strict=True) if isinstance(o, Written)}
     refused = {p.id: o for p, o in zip(sending.postings, outcomes, strict=True) if isinstance(o, RecordRejected)}
     settle_written(written)
-    settle_failures(refused)
+    settle_failures(refuse_stale(refused) if sending.batch.action == "update" else refused)
     close(sending.batch, client)

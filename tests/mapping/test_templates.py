@@ -26,6 +26,7 @@ from connectors.sdk.records import (
 from marketplace.mapping.journal import OutOfBalance, journal_of
 from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocument
 from marketplace.mapping.templates.base import of_constant
+from marketplace.mapping.templates.contacts import differing
 from tests.mapping.plans import LEDGER, PAYOUTS, SALES, circumstances, plan
 from tests.mapping.world import NOON, customer, deal, line, order, payout, refund, vat
 
@@ -291,21 +292,38 @@ def test_deal_is_not_invoiced_before_it_is_won_nor_without_a_day_nor_without_lin
 
 def test_contact_known_by_its_address_is_linked_and_never_copied() -> None:
     known = customer(id="k1", name="A. Buyer")
-    (part,) = plan("customers", customer(), {}, circumstances(contact_bodies={"k1": known}))
-    assert (part.action, part.external_id) == ("link", "k1")
+    link, changes = plan("customers", customer(), {}, circumstances(contact_bodies={"k1": known}))
+    assert [(part.action, part.external_id) for part in (link, changes)] == [("link", "k1"), ("update", "k1")]
     twins = {"k1": known, "k2": customer(id="k2")}
     with pytest.raises(Held, match="2 contacts look like Ada Buyer"):
         plan("customers", customer(), {}, circumstances(contact_bodies=twins))
 
 
-def test_write_mode_decides_what_of_a_contact_is_changed() -> None:
+def test_contact_without_an_address_is_known_by_its_name() -> None:
+    known = customer(id="k1", email="")
+    link, _ = plan("customers", customer(), {}, circumstances(contact_bodies={"k1": known}))
+    assert (link.action, link.external_id) == ("link", "k1")
+    other = customer(id="k1", email="somebody@example.com")
+    (created,) = plan("customers", customer(), {}, circumstances(contact_bodies={"k1": other}))
+    assert created.action == "create"
+
+
+def test_look_ahead_shows_only_what_differs_and_may_be_written() -> None:
     known = customer(id="k1", name="A. Buyer", email="ada@example.com", phone="")
     given_ledger = circumstances(contacts={"c1": "k1"}, contact_bodies={"k1": known})
     modes = {"name": {"from": "field", "path": "name", "write_mode": "never"}}
     (part,) = plan("customers", customer(phone="0123"), modes, given_ledger)
-    changed = part.document
-    assert (changed.name, changed.phone) == ("A. Buyer", "0123")  # type: ignore[attr-defined]
-    assert plan("customers", customer(), modes, given_ledger) == []
+    shown = differing(part, given_ledger)
+    assert shown is not None
+    assert (shown.document.name, shown.document.phone) == ("", "0123")  # type: ignore[attr-defined]
+    (same,) = plan("customers", customer(), modes, given_ledger)
+    assert differing(same, given_ledger) is None
+
+
+def test_contact_that_is_gone_over_there_waits_for_a_person() -> None:
+    archived = customer(id="k1", is_archived=True)
+    with pytest.raises(Held, match="archived or deleted on the other side"):
+        plan("customers", customer(), {}, circumstances(contacts={"c1": "k1"}, contact_bodies={"k1": archived}))
 
 
 def test_journal_out_of_balance_is_refused() -> None:

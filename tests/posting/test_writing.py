@@ -287,7 +287,7 @@ def test_update_of_what_changed_meanwhile_is_refused_and_nothing_is_overwritten(
     )
     books.write()
     update = books.postings("customer")[1]
-    assert (update.state, books.entries("customer", "update")) == ("failed", [])
+    assert (update.state, books.entries("customer", "update")) == ("withdrawn", [])
     assert update.problem
 
 

@@ -11,7 +11,7 @@ from connectors.providers.quickbooks.faults import fault_of, rejection
 from connectors.providers.quickbooks.listing import Entity, fetch_page, fetch_rows, read_pages
 from connectors.providers.quickbooks.manifest import BATCH_SIZE, PAGE_SIZE
 from connectors.providers.quickbooks.names import item_ids, no_tax_code, party_ids
-from connectors.providers.quickbooks.reading import is_voided, money, note_reference, sync_token, version_of
+from connectors.providers.quickbooks.reading import is_voided, money, note_reference, read_rows, sync_token, version_of
 from connectors.providers.quickbooks.writing import References, document_number, total_of, wanted_party
 from connectors.sdk.client import Client
 from connectors.sdk.errors import RecordRejected
@@ -61,11 +61,13 @@ class Listed(Stream):
 class Written30(Listed, WritableStream):
     """Written through QuickBooks' batch call, whose elements succeed or fail on their own.
 
-    `web_page` opens a document in QuickBooks, by entity.
+    `web_page` opens a document in QuickBooks, by entity. `answers_record`: both sides may change it, so what QuickBooks made of
+    our write is of interest.
     """
 
     batch_size = BATCH_SIZE
     web_page: ClassVar[dict[str, str]]
+    answers_record: ClassVar[bool] = False
 
     @abstractmethod
     def prepare(self, client: QuickBooksClient, drafts: Sequence[Draft], *, create: bool, key: str) -> list[Prepared]:
@@ -177,7 +179,13 @@ class Written30(Listed, WritableStream):
             total=total_of(row),
             url=client.url("web", self.web_page[entity].format(id=row["Id"])),
             raw=row,
+            record=self._record(entity, row) if self.answers_record else None,
         )
+
+    def _record(self, entity: str, row: Json) -> SourceRecord | None:
+        (converted,) = [known.convert for known in self.entities if known.name == entity]
+        records, _ = read_rows([row], converted)
+        return records[0] if records else None
 
 
 def _create_items(prepared: Sequence[Prepared]) -> list[Json]:

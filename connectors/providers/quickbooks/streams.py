@@ -173,6 +173,7 @@ class Customers(Written30):
     has_feed = False
     entities = (Entity("Customer", customer, _ACTIVE_OR_NOT),)
     web_page = {"Customer": "/app/customerdetail?nameId={id}"}
+    answers_record = True
 
     def prepare(self, client: QuickBooksClient, drafts: Sequence[Draft], *, create: bool, key: str) -> list[Prepared]:
         return each(drafts, lambda draft: ("Customer", customer_body(typed(draft, Customer))))

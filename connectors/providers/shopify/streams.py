@@ -343,6 +343,7 @@ def _written(shop: ShopifyClient, raw: Raw) -> Written:
         version=current.version if isinstance(current, SourceRecord) else "",
         url=f"https://admin.shopify.com/store/{store}/customers/{number}",
         raw=raw,
+        record=current if isinstance(current, SourceRecord) else None,
     )
 
 

@@ -52,7 +52,7 @@ class CustomerWriting(Listing, WritableStream):
                 "The customer was changed in Stripe in the meantime. It is read again first.", code="stale"
             )
         form = [*values(completed(_customer(draft), current)), ("expand[0]", "tax_ids")]
-        return _outcome(client, f"{self.path}/{external_id}", form)
+        return _outcome(client, f"{self.path}/{external_id}", form, key=f"{draft.key}-{version}" if version else "")
 
     def void(
         self, client: Client, external_ids: Sequence[str], *, versions: Mapping[str, str] | None = None
@@ -134,6 +134,7 @@ def written(body: Body) -> Written:
         version=reading.version_of(body),
         url=f"https://dashboard.stripe.com/customers/{id}",
         raw=dict(body),
+        record=reading.customer(body),
     )
 
 

@@ -185,10 +185,15 @@ class WritableXeroStream(XeroStream, WritableStream):
     number_key: ClassVar[str] = ""
     total_key: ClassVar[str] = "Total"
     page_url: ClassVar[str] = ""
+    answers_record: ClassVar[bool] = False  # both sides may change it, so what Xero made of our write is of interest
 
     @abstractmethod
     def write(self, draft: Draft) -> Row:
         """The draft as Xero's JSON."""
+
+    def change(self, draft: Draft) -> Row:
+        """The same for an object that is there."""
+        return self.write(draft)
 
     def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
         """A batch refused as a whole wrote nothing; its elements are then sent one by one."""
@@ -213,7 +218,7 @@ class WritableXeroStream(XeroStream, WritableStream):
             return gone()
         if version and self.version(found[0]) != version:
             return stale()
-        body = {name: value for name, value in self.write(draft).items() if not is_empty(value)}
+        body = {name: value for name, value in self.change(draft).items() if not is_empty(value)}
         key = f"{draft.key}-{digest(body)}"
         try:
             path = f"{self.path}/{external_id}"
@@ -311,6 +316,7 @@ class WritableXeroStream(XeroStream, WritableStream):
             total=None if total is None else money(total),
             url=self.page_url.format(id=element[self.id_key]) if is_linked else "",
             raw=element,
+            record=self.source(element) if self.answers_record else None,
         )
 
 

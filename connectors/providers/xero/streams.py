@@ -91,12 +91,17 @@ class Contacts(WritableXeroStream):
     reference_key: ClassVar[str] = "ContactNumber"
     reference_length: ClassVar[int] = 50
     page_url: ClassVar[str] = "https://go.xero.com/Contacts/View/{id}"
+    answers_record: ClassVar[bool] = True
 
     def read(self, row: Row) -> Record:
         return reading.customer(row)
 
     def write(self, draft: Draft) -> Row:
         return writing.contact(draft)
+
+    def change(self, draft: Draft) -> Row:
+        """A contact that is there keeps its own number: only the ones we create are found by ours."""
+        return {name: value for name, value in self.write(draft).items() if name != self.reference_key}
 
     def is_void(self, row: Row) -> bool:
         return row.get("ContactStatus") == "ARCHIVED"

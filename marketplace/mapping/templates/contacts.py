@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from connectors.sdk.records import Address, Customer
+from marketplace.mapping.merging import ADDRESS_PARTS, FIELDS, Rules, is_same, only, texts_of
 from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocument
 from marketplace.mapping.templates.base import TargetField, Template, of_field
 
 if TYPE_CHECKING:
     from marketplace.mapping.compiling import Mapped
 
-ADDRESS_PARTS = ("line1", "line2", "city", "region", "postal_code", "country")
+CHANGES = "changes"  # the purpose of what is written to a contact that is known already
 
 
 def build_contact(customer: Customer, mapped: Mapped, circumstances: Circumstances) -> list[PlannedDocument]:
-    """Create the contact, or change the fields this side owns and that differ. Nothing to change: no document, no write."""
+    """Create the contact or link the one that is there; of a known one, all this side would have it hold. Which of these fields
+    are written is decided where the pair's base is known (`marketplace.mapping.merging`)."""
     if customer.is_archived:
         raise Excluded("archived", "It is archived at the source.")
-    values = mapped.fields(customer, circumstances)
-    if not values["name"]:
+    wanted = wanted_contact(customer, mapped, circumstances)
+    if not wanted.name:
         raise Held(
             "no_name",
             "The customer has neither a name nor an e-mail address.",
             owner="owner",
             next_step="Give the customer a name at the source.",
         )
-    wanted = _contact(values)
-    known_id = circumstances.ledger.contacts.get(customer.id, "")
+    known_id, documents = circumstances.ledger.contacts.get(customer.id, ""), []
     if not known_id:
-        return [_first(wanted, circumstances)]
-    current = circumstances.ledger.contact_bodies.get(known_id)
-    if current is None or current.is_archived:
-        raise Excluded("contact_gone", "Its contact is no longer active on the other side.")
-    return _changes(customer, wanted, current, mapped, circumstances)
+        documents = [_first(wanted, circumstances)]
+        known_id = documents[0].external_id
+    return [*documents, *_changes(wanted, known_id, mapped, circumstances)]
 
 
-def _contact(values: dict[str, Any]) -> Customer:
+def wanted_contact(customer: Customer, mapped: Mapped, circumstances: Circumstances) -> Customer:
+    """The contact as the mapping would have it."""
+    values = mapped.fields(customer, circumstances)
     return Customer(
         id="",
         name=values["name"],
@@ -49,8 +53,7 @@ def _contact(values: dict[str, Any]) -> Customer:
 
 def _first(wanted: Customer, circumstances: Circumstances) -> PlannedDocument:
     """A contact with the same e-mail address, or the very same name, is the same person: linked, not copied."""
-    bodies = circumstances.ledger.contact_bodies
-    same = [known for known, body in bodies.items() if _is_same(body, wanted) and not body.is_archived]
+    same = circumstances.ledger.contacts_like(name=wanted.name, email=wanted.email)
     if len(same) == 1:
         return PlannedDocument(purpose="customer", document=wanted, action="link", external_id=same[0])
     if len(same) > 1:
@@ -63,57 +66,42 @@ def _first(wanted: Customer, circumstances: Circumstances) -> PlannedDocument:
     return PlannedDocument(purpose="customer", document=wanted)
 
 
-def _is_same(body: Customer, wanted: Customer) -> bool:
-    if wanted.email and body.email:
-        return body.email.lower() == wanted.email.lower()
-    return body.name.strip().lower() == wanted.name.strip().lower()
-
-
-def _changes(
-    customer: Customer, wanted: Customer, current: Customer, mapped: Mapped, circumstances: Circumstances
-) -> list[PlannedDocument]:
-    different = {
-        field: getattr(wanted, field)
-        for field in ("name", "email", "phone", "tax_number", "address")
-        if getattr(wanted, field) != getattr(current, field)
-        and _may_write(field, getattr(wanted, field), getattr(current, field), customer, current, mapped, circumstances)
-    }
-    if not different:
+def _changes(wanted: Customer, known_id: str, mapped: Mapped, circumstances: Circumstances) -> list[PlannedDocument]:
+    if not known_id:
         return []
-    document = Customer(id=current.id, **{"name": current.name, **different})
-    return [PlannedDocument(purpose="customer", document=document, action="update", external_id=current.id)]
-
-
-def _may_write(
-    field: str,
-    wanted: Any,
-    current: Any,
-    customer: Customer,
-    contact: Customer,
-    mapped: Mapped,
-    circumstances: Circumstances,
-) -> bool:
-    """Write mode first, then the source of truth: field by field where it is set, else the data type's rule. An empty value
-    never wipes out a filled one."""
-    mode = mapped.write_modes.get("address_line1" if field == "address" else field, "overwrite")
-    is_empty = not current or current == Address()
-    if mode in ("never", "if_new") or (mode == "if_empty" and not is_empty) or not wanted or wanted == Address():
-        return False
-    if is_empty:
-        return True
-    winner = circumstances.field_winners.get(field)
-    if winner:
-        return winner == "source"
-    if circumstances.rule == "newest" and customer.updated_at and contact.updated_at:
-        return customer.updated_at > contact.updated_at
-    if circumstances.rule == "ask":
+    current = circumstances.ledger.contact_bodies.get(known_id)
+    if current is None or current.is_archived:
         raise Held(
-            "conflict",
-            f"{field.replace('_', ' ').capitalize()} differs: “{wanted}” here, “{current}” there.",
+            "contact_gone",
+            f"The contact of {wanted.name} is archived or deleted on the other side. Nothing was deleted here for it.",
             owner="bookkeeper",
-            next_step="Decide on the source-of-truth page which side owns this field, or make both equal.",
+            next_step="Make the contact active again there, then post it again. Otherwise archive the customer here too.",
         )
-    return circumstances.is_source_of_truth
+    return [
+        PlannedDocument(
+            purpose=CHANGES,
+            document=msgspec.structs.replace(wanted, id=known_id),
+            action="update",
+            external_id=known_id,
+            write_modes=mapped.write_modes,
+            party=wanted.name,
+        )
+    ]
+
+
+def differing(planned: PlannedDocument, circumstances: Circumstances) -> PlannedDocument | None:
+    """A known contact's fields that differ and may be written, for a look ahead without the pair's base; None without any."""
+    if planned.purpose != CHANGES:
+        return planned
+    wanted, current = planned.document, circumstances.ledger.contact_bodies[planned.external_id]
+    assert isinstance(wanted, Customer)
+    sent, held, rules = texts_of(wanted), texts_of(current), Rules(modes=planned.write_modes)
+    names = [
+        name
+        for name in FIELDS
+        if not is_same(name, sent[name], held[name]) and rules.may_write(name, sent[name], held[name])
+    ]
+    return dataclasses.replace(planned, document=only(wanted, names)) if names else None
 
 
 def _field(name: str, label: str, path: str, *, is_required: bool = False) -> TargetField:

@@ -1,0 +1,328 @@
+"""Two sides that may both change the same record: a three-way merge, field by field, with what they agreed on last.
+
+A pair of linked records has one `Base`. Each direction (`Way`) has its own half of it: the value its source would have the target
+hold, and the value the target held, when both were last in agreement. So a provider's own way of writing a value (trimmed, in
+capitals, a telephone number with spaces) is part of the agreement and never comes back as a change.
+
+- Changed on one side only: that value is carried to the other side.
+- Changed on both to the same: agreed.
+- Changed on both differently: a clash. The rule names one winner, or a person is asked; until then the field is left alone.
+- An emptied field says nothing: it is never carried and never clashes, because providers take an empty value for "not given".
+
+Nothing here reads or writes anything: the same arguments give the same answer.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from connectors.sdk.records import Address, Customer
+
+FIELDS = ("name", "email", "phone", "tax_number", "address")
+ADDRESS_PARTS = ("line1", "line2", "city", "region", "postal_code", "country")
+LATE_FOR = dt.timedelta(hours=1)  # after which an unanswered write is not believed to arrive any more
+
+Values = Mapping[str, str]
+Winner = Literal["source", "target", ""]
+
+
+def texts_of(record: Customer) -> dict[str, str]:
+    """A contact's fields as text. The address is one field: its parts make no sense from two sides."""
+    address = [str(getattr(record.address, part)) for part in ADDRESS_PARTS]
+    return {
+        "name": record.name,
+        "email": record.email,
+        "phone": record.phone,
+        "tax_number": record.tax_number,
+        "address": "\n".join(part.replace("\n", " ") for part in address) if any(address) else "",
+    }
+
+
+def only(record: Customer, fields: Collection[str]) -> Customer:
+    """The contact with nothing but these fields: what is left at its default is not sent."""
+    kept: dict[str, Any] = {name: getattr(record, name) for name in FIELDS if name in fields}
+    return Customer(**{"id": record.id, "name": "", "address": Address(), **kept})
+
+
+def fingerprint(name: str, text: str) -> str:
+    """What is left of a value once a provider's own way of writing it is taken off. Equal fingerprints are the same value."""
+    if name == "phone":
+        return "".join(sign for sign in text if sign.isdigit()).removeprefix("00")
+    if name == "email":
+        return text.strip().casefold()
+    if name == "tax_number":
+        return "".join(sign for sign in text if sign.isalnum()).casefold()
+    lines = [" ".join(line.split()) for line in text.split("\n")]
+    if name == "address" and len(lines) == len(ADDRESS_PARTS):
+        lines[-1] = lines[-1].upper()
+    return "\n".join(lines)
+
+
+def is_same(name: str, one: str, other: str) -> bool:
+    return one == other or fingerprint(name, one) == fingerprint(name, other)
+
+
+class Base(msgspec.Struct):
+    """What a linked pair agreed on last. Everything is keyed by a side (a connection's id), then by field.
+
+    `agreed`: by the side a direction starts from, [what its source would have sent, what the target held].
+    `seen`: by side, [its own value, since when], for "the newest wins": our own writes move a record's time, not a field's.
+    `late`: by side, {value: until when} of what we sent there without learning whether it arrived; shows it up later, it is ours.
+    """
+
+    agreed: dict[str, dict[str, list[str]]] = {}
+    seen: dict[str, dict[str, list[str]]] = {}
+    late: dict[str, dict[str, dict[str, str]]] = {}
+
+    def note_seen(self, side: str, own: Values, at: dt.datetime) -> None:
+        """A value counts from the time at which it was first seen."""
+        known = self.seen.setdefault(side, {})
+        for name, text in own.items():
+            if name not in known or known[name][0] != text:
+                known[name] = [text, at.isoformat()]
+
+    def since(self, side: str, name: str) -> dt.datetime:
+        return dt.datetime.fromisoformat(self.seen[side][name][1])
+
+    def note_late(self, side: str, sent: Values, at: dt.datetime) -> None:
+        """A write of these values got no answer and is not repeated as it was: it may still arrive."""
+        known = self.late.setdefault(side, {})
+        for name, text in sent.items():
+            if text:
+                known.setdefault(name, {})[text] = (at + LATE_FOR).isoformat()
+
+    def is_late(self, side: str, name: str, text: str, at: dt.datetime) -> bool:
+        known = self.late.get(side, {}).get(name, {})
+        return any(
+            is_same(name, text, sent) and at <= dt.datetime.fromisoformat(until) for sent, until in known.items()
+        )
+
+    def forget_late(self, side: str, name: str, text: str) -> None:
+        known = self.late.get(side, {})
+        left = {sent: until for sent, until in known.pop(name, {}).items() if not is_same(name, text, sent)}
+        if left:
+            known[name] = left
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One direction: `sent` is what the source would have the target hold, `held` is what the target holds."""
+
+    source: str
+    sent: Values
+    held: Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """Who wins, seen from one direction. `modes` are its mapping's write modes: what it may write at all."""
+
+    rule: str = "owner"
+    owner: Literal["source", "target"] = "source"
+    field_winners: Mapping[str, str] = field(default_factory=dict)
+    modes: Mapping[str, str] = field(default_factory=dict)
+
+    def may_write(self, name: str, sent: str, held: str) -> bool:
+        mode = self.modes.get("address_line1" if name == "address" else name, "overwrite")
+        return bool(sent) and (mode == "overwrite" or (mode == "if_empty" and not held))
+
+    def winner(self, name: str, source_at: dt.datetime, target_at: dt.datetime) -> tuple[Winner, str]:
+        """The winner and the rule that says so; nobody when a person has to be asked. Of two changes of the very same time the
+        owner's is the newest."""
+        if name in self.field_winners:
+            return ("source" if self.field_winners[name] == "source" else "target"), "field_owner"
+        if self.rule == "ask":
+            return "", "ask"
+        if self.rule == "newest" and source_at != target_at:
+            return ("source" if source_at > target_at else "target"), "newest"
+        return self.owner, "owner"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clash:
+    """A field both sides changed differently. Without a `winner` it is open."""
+
+    name: str
+    source_value: str
+    target_value: str
+    agreed: tuple[str, str]  # source, target; empty for sides that never agreed
+    source_at: dt.datetime
+    target_at: dt.datetime
+    winner: Winner
+    rule: str
+
+
+@dataclass
+class Meeting:
+    """What became of one look at both sides. `carried` are the fields to write to the target now; `ended` are open clashes that
+    both sides settled by themselves; `is_for_the_way_back`: the other direction has something to write now."""
+
+    carried: list[str] = field(default_factory=list)
+    clashes: list[Clash] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    is_for_the_way_back: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Both sides at one moment: both directions, who wins, when each side's record was changed, and which fields are being asked
+    about already."""
+
+    there: Way
+    back: Way
+    rules: Rules
+    source_at: dt.datetime
+    target_at: dt.datetime
+    now: dt.datetime
+    open_fields: Collection[str] = ()
+
+
+def meet(base: Base, look: Look) -> Meeting:
+    """Compare both sides with their base, moving it where they agree or where a rule has decided. Until a carried value is
+    written, meeting again carries it again."""
+    for way, own, at in ((look.there, look.back.held, look.source_at), (look.back, look.there.held, look.target_at)):
+        base.agreed.setdefault(way.source, {})
+        base.note_seen(way.source, own, at)
+    meeting = Meeting()
+    for name in FIELDS:
+        _meet_field(base, look, name, meeting)
+    return meeting
+
+
+def _meet_field(base: Base, look: Look, name: str, meeting: Meeting) -> None:
+    sent, held = look.there.sent[name], look.there.held[name]
+    if is_same(name, sent, held):
+        _agree(base, look, name)
+        if name in look.open_fields:
+            meeting.ended.append(name)
+    elif name in look.open_fields:
+        _clash(base, look, name, meeting)
+    elif _is_late_write(
+        base, look.there.source, name, sent, base.agreed[look.there.source].get(name, ["", ""])[0], look
+    ):
+        decide(base, look, name, "target")
+        base.forget_late(look.there.source, name, sent)
+        meeting.is_for_the_way_back = True
+    elif _is_late_write(
+        base, look.back.source, name, held, base.agreed[look.there.source].get(name, ["", ""])[1], look
+    ):
+        decide(base, look, name, "source")
+        base.forget_late(look.back.source, name, held)
+        _carry(look, name, meeting)
+    else:
+        _compare(base, look, name, meeting)
+
+
+def _is_late_write(base: Base, side: str, name: str, text: str, agreed: str, look: Look) -> bool:
+    """Whether a side's new value is a write of our own that nobody waits for any more. It is no change of that side's."""
+    return text != agreed and base.is_late(side, name, text, look.now)
+
+
+def _compare(base: Base, look: Look, name: str, meeting: Meeting) -> None:
+    sent, held = look.there.sent[name], look.there.held[name]
+    before_sent, before_held = base.agreed[look.there.source].get(name, ("", ""))
+    source_edit, target_edit = _edit(name, sent, before_sent), _edit(name, held, before_held)
+    if source_edit > target_edit:
+        _carry(look, name, meeting)
+    elif source_edit == target_edit == 2 and look.rules.may_write(name, sent, held):
+        _clash(base, look, name, meeting)
+
+
+def _edit(name: str, now: str, before: str) -> int:
+    """0: as it was, or emptied; 1: written differently; 2: another value."""
+    if not now or now == before:
+        return 0
+    return 1 if is_same(name, now, before) else 2
+
+
+def _carry(look: Look, name: str, meeting: Meeting) -> None:
+    if look.rules.may_write(name, look.there.sent[name], look.there.held[name]):
+        meeting.carried.append(name)
+
+
+def _agree(base: Base, look: Look, name: str) -> None:
+    there, back = look.there, look.back
+    base.agreed[there.source][name] = [there.sent[name], there.held[name]]
+    if is_same(name, back.sent[name], back.held[name]):
+        base.agreed[back.source][name] = [back.sent[name], back.held[name]]
+
+
+def _clash(base: Base, look: Look, name: str, meeting: Meeting) -> None:
+    there = look.there
+    source_at, target_at = base.since(there.source, name), base.since(look.back.source, name)
+    winner, rule = look.rules.winner(name, source_at, target_at)
+    before_sent, before_held = base.agreed[there.source].get(name, ("", ""))
+    meeting.clashes.append(
+        Clash(
+            name=name,
+            source_value=there.sent[name],
+            target_value=there.held[name],
+            agreed=(before_sent, before_held),
+            source_at=source_at,
+            target_at=target_at,
+            winner=winner,
+            rule=rule,
+        )
+    )
+    if winner:
+        decide(base, look, name, winner)
+    if winner == "source":
+        _carry(look, name, meeting)
+    elif winner == "target":
+        meeting.is_for_the_way_back = True
+
+
+def decide(base: Base, look: Look, name: str, winner: Winner) -> None:
+    """The loser's value becomes what was known of its side, so the winner's is the only change left, in both directions."""
+    there, back = look.there, look.back
+    forth, home = base.agreed.setdefault(there.source, {}), base.agreed.setdefault(back.source, {})
+    if winner == "source":
+        forth[name] = [_other_than(there.sent[name], forth.get(name)), there.held[name]]
+        home[name] = [back.sent[name], back.held[name]]
+    else:
+        forth[name] = [there.sent[name], there.held[name]]
+        home[name] = [_other_than(back.sent[name], home.get(name)), back.held[name]]
+
+
+def _other_than(now: str, agreed: list[str] | None) -> str:
+    """What was agreed, unless it is the value itself: a winner's value has to count as changed."""
+    return agreed[0] if agreed and not is_same("", agreed[0], now) else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A write that the target has confirmed. `sent` are the fields that were in it and `held` all that the target answered;
+    `there` and `back` are both directions as they stand now, with the answer in them. `before` is what the way back would have
+    sent before the write, if that is known."""
+
+    sent: Values
+    held: Values
+    there: Way
+    back: Way
+    before: Values | None = None
+
+
+def confirm(base: Base, answer: Answer, at: dt.datetime) -> None:
+    """What was written and what the target made of it are the new base, in both directions: what comes back is no change."""
+    there, back = answer.there, answer.back
+    forth, home = base.agreed.setdefault(there.source, {}), base.agreed.setdefault(back.source, {})
+    base.note_seen(back.source, answer.held, at)
+    for name, text in answer.sent.items():
+        forth[name] = [text, answer.held[name]]
+        base.forget_late(back.source, name, text)
+    for name in FIELDS:
+        if name in answer.sent or (answer.before is not None and answer.before[name] != back.sent[name]):
+            home[name] = [back.sent[name], _known_home(answer, home.get(name), name)]
+
+
+def _known_home(answer: Answer, agreed: list[str] | None, name: str) -> str:
+    """What the source holds, unless it was changed again while the write was under way: that change is not known over there."""
+    sent = answer.sent.get(name)
+    if sent is None or is_same(name, answer.there.sent[name], sent):
+        return answer.back.held[name]
+    return agreed[1] if agreed else sent
