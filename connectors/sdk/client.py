@@ -28,7 +28,9 @@ from connectors.sdk.exchange import AnswerTooLarge, exchange, http_client
 from connectors.sdk.manifest import Manifest
 
 FIRST_PAUSE_SECONDS = 0.8
-LONGEST_WAIT_SECONDS = 30.0
+#: A worker is held for a limit this long at most: little before anything was done, which can as well be begun later; longer in the
+#: middle of a piece of work, whose calls would otherwise have to be made again.
+LONGEST_FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 30.0
 #: No try begins later than this after the first, so that a call with all its waits ends within a worker's lease.
 LAST_TRY_SECONDS = 50.0
 
@@ -46,20 +48,26 @@ class Token(Protocol):
 class Budget(Protocol):
     """The shared allowance of one connection, in the provider's own units."""
 
-    def spend(self, counts: str, amount: int) -> None:
-        """Wait until `amount` units may be used. Raises `RateLimited` when the wait would be too long to hold a worker."""
+    def spend(self, counts: str, amount: int, *, longest_wait: float = LONGEST_WAIT_SECONDS) -> None:
+        """Wait until `amount` units may be used. Raises `RateLimited` when that takes longer than `longest_wait` seconds."""
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
         """What the provider said is left, so that all workers agree with it."""
+
+    def refused(self, retry_after: float) -> None:
+        """The provider refused a call for so many seconds: until then no worker makes another one."""
 
 
 class NoBudget:
     """For tests and tools: the provider's own limits are the only ones."""
 
-    def spend(self, counts: str, amount: int) -> None:
+    def spend(self, counts: str, amount: int, *, longest_wait: float = LONGEST_WAIT_SECONDS) -> None:
         return None
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
+        return None
+
+    def refused(self, retry_after: float) -> None:
         return None
 
 
@@ -110,7 +118,7 @@ class Client(ABC):
     def __init__(self, access: Access, http: httpx.Client | None = None) -> None:
         self.access = access
         self.http = http or http_client(self.timeout_seconds, Egress(self.manifest, simulator=lambda: access.simulator))
-        self.calls = 0
+        self.calls = 0  # since what they brought was committed; whoever commits it sets this back
 
     def url(self, host: str, path: str) -> str:
         base = self.manifest.base_url(
@@ -146,9 +154,10 @@ class Client(ABC):
         renewed = False
         failures = 0
         started_at = time.monotonic()
+        longest_wait = LONGEST_WAIT_SECONDS if self.calls else LONGEST_FIRST_WAIT_SECONDS
         while True:
             for counts, amount in (spends or {"call": 1}).items():
-                self.access.budget.spend(counts, amount)
+                self.access.budget.spend(counts, amount, longest_wait=longest_wait)
             try:
                 return self._once(method, self.url(host, path), token, is_write, headers, kwargs)
             except ReconnectRequired:
@@ -159,6 +168,8 @@ class Client(ABC):
                 raise
             except TransientError as error:
                 failures += 1
+                if isinstance(error, RateLimited) and error.retry_after > longest_wait:
+                    raise
                 self._wait_or_raise(error, failures, started_at)
 
     def _wait_or_raise(self, error: TransientError, failures: int, started_at: float) -> None:
@@ -189,6 +200,8 @@ class Client(ABC):
         except httpx.HTTPError as error:
             raise self._lost_answer(is_write, repr(error)) from error
         refusal = self.read_error(response) or self.standard_error(response, is_write)
+        if isinstance(refusal, RateLimited):
+            self.access.budget.refused(refusal.retry_after)
         if refusal is not None:
             raise refusal
         return self.parse(response, is_write)

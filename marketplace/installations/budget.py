@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from connectors.sdk.client import LONGEST_WAIT_SECONDS
 from connectors.sdk.errors import RateLimited
 from connectors.sdk.manifest import Limit, Manifest
 from marketplace.installations.counters import CountersUnreachable, counters
 
-LONGEST_WAIT_SECONDS = 30.0
+LONGEST_TURN_WAIT_SECONDS = 30.0
 WITHOUT_REDIS_SECONDS = 0.2
 TURN_POLL_SECONDS = 0.05
 TURN_LEASE_SECONDS = 120.0  # longer than any call; a worker that died gives its turn back after so long
@@ -32,16 +33,17 @@ class SharedBudget:
     organisation_id: str
     speed: float = 1
 
-    def spend(self, counts: str, amount: int) -> None:
+    def spend(self, counts: str, amount: int, *, longest_wait: float = LONGEST_WAIT_SECONDS) -> None:
         """Wait for room in every window and in what the provider left. Raises `RateLimited` when a worker would be held too long."""
         limits = [limit for limit in self.manifest.limits if limit.seconds and limit.counts == counts]
         if not limits:
             return
-        keys = [*(self._key(limit, f"{counts}:{limit.seconds}") for limit in limits), self._reported_key(counts)]
+        windows = [self._key(limit, f"{counts}:{limit.seconds}") for limit in limits]
+        keys = [*windows, self._own_key(f"{counts}:reported"), self._own_key("refused")]
         arguments: list[int] = [amount, int(counts == "cost")]
         for limit in limits:
             arguments += [limit.amount, max(1, int(limit.seconds * 1000 / self.speed))]
-        self._wait_for(lambda: float(counters().run(_SPEND, keys, *arguments)) / 1000)
+        self._wait_for(lambda: float(counters().run(_SPEND, keys, *arguments)) / 1000, longest_wait)
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
         """What the provider said is left, and how fast it comes back: every worker goes by it from now on."""
@@ -52,9 +54,16 @@ class SharedBudget:
             return
         rate, full = restore_per_second * self.speed, max(remaining, min(sizes)[1])
         try:
-            counters().run(_REPORT, [self._reported_key(counts)], remaining, rate, full)
+            counters().run(_REPORT, [self._own_key(f"{counts}:reported")], remaining, rate, full)
         except CountersUnreachable:
             return  # told already; the provider will say it again
+
+    def refused(self, retry_after: float) -> None:
+        """The provider is believed over our own counting: nobody calls for this connection until then."""
+        try:
+            counters().run(_REFUSED, [self._own_key("refused")], max(1, int(retry_after * 1000)))
+        except CountersUnreachable:
+            return  # told already; each worker hears it from the provider itself
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -65,15 +74,18 @@ class SharedBudget:
             return
         key, mine = self._key(limit, "turns"), uuid.uuid4().hex
         lease = int(TURN_LEASE_SECONDS * 1000)
-        self._wait_for(lambda: TURN_POLL_SECONDS * int(counters().run(_TAKE_TURN, [key], limit.amount, lease, mine)))
+        self._wait_for(
+            lambda: TURN_POLL_SECONDS * int(counters().run(_TAKE_TURN, [key], limit.amount, lease, mine)),
+            LONGEST_TURN_WAIT_SECONDS,
+        )
         try:
             yield
         finally:
             _give_back(key, mine)
 
-    def _wait_for(self, ask: Callable[[], float]) -> None:
+    def _wait_for(self, ask: Callable[[], float], longest_wait: float) -> None:
         """`ask` answers the seconds to wait before asking again, 0 when there is room."""
-        deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+        deadline = time.monotonic() + longest_wait
         try:
             while wait := ask():
                 if time.monotonic() + wait > deadline:
@@ -87,8 +99,8 @@ class SharedBudget:
         owner = self.organisation_id if limit.per == "connection" else "*"
         return f"budget:{self.manifest.slug}:{self.environment}:{owner}:{name}"
 
-    def _reported_key(self, counts: str) -> str:
-        return f"budget:{self.manifest.slug}:{self.environment}:{self.organisation_id}:{counts}:reported"
+    def _own_key(self, name: str) -> str:
+        return f"budget:{self.manifest.slug}:{self.environment}:{self.organisation_id}:{name}"
 
 
 def _size(limit: Limit) -> int:
@@ -102,19 +114,20 @@ def _give_back(key: str, turn: str) -> None:
         return  # its lease runs out
 
 
-# KEYS: a hash of slices per limit, then what the provider reported. ARGV: what to spend, whether the report replaces our windows (the
+# KEYS: a hash of slices per limit, then what the provider reported, then until when it refused. ARGV: what to spend, whether the report replaces our windows (the
 # points of a calculated cost are the provider's to count: it gives back what a query did not use), then per limit its size and its
 # window in ms. Answers 0 when spent, else the ms until there may be room.
 # A window is counted in slices and the oldest one wholly, so no window of that length, wherever it begins, holds more than its size.
 # What is larger than a whole allowance goes when nothing else was spent: the provider says what becomes of it.
 _SPEND = f"""
 local spend, replaces = tonumber(ARGV[1]), ARGV[2] == '1'
-local wait, windows = 0, #KEYS - 1
-local told = redis.call('HMGET', KEYS[#KEYS], 'left', 'at', 'rate', 'full')
+local windows, reported = #KEYS - 2, KEYS[#KEYS - 1]
+local wait = math.max(0, redis.call('PTTL', KEYS[#KEYS]))
+local told = redis.call('HMGET', reported, 'left', 'at', 'rate', 'full')
 local available
 if told[1] then
   available = math.min(tonumber(told[4]), told[1] + (now - told[2]) * told[3] / 1000)
-  wait = math.max(0, (math.min(spend, tonumber(told[4])) - available) / told[3] * 1000)
+  wait = math.max(wait, (math.min(spend, tonumber(told[4])) - available) / told[3] * 1000)
 end
 local slices = {{}}
 for i = 1, windows do
@@ -148,7 +161,7 @@ for i = 1, windows do
   redis.call('HINCRBY', KEYS[i], string.format('%d', slices[i][1]), spend)
   redis.call('PEXPIRE', KEYS[i], slices[i][2])
 end
-if available then redis.call('HSET', KEYS[#KEYS], 'left', tostring(available - spend), 'at', string.format('%d', now)) end
+if available then redis.call('HSET', reported, 'left', tostring(available - spend), 'at', string.format('%d', now)) end
 return 0
 """
 # Once everything would have come back, the report says nothing any more.
@@ -156,6 +169,10 @@ _REPORT = """
 local remaining, rate, full = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 redis.call('HSET', KEYS[1], 'left', ARGV[1], 'at', string.format('%d', now), 'rate', ARGV[2], 'full', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], math.max(1, math.ceil((full - math.min(0, remaining)) / rate * 1000)))
+return 0
+"""
+_REFUSED = """
+if tonumber(ARGV[1]) > redis.call('PTTL', KEYS[1]) then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
 return 0
 """
 # ARGV: how many at the same time, the length of a lease in ms, the new turn. Answers 0 when it was taken, else 1.

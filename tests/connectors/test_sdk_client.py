@@ -41,9 +41,13 @@ class Wallet:
 
     def __init__(self) -> None:
         self.spent: list[tuple[str, int]] = []
+        self.refusals: list[float] = []
 
-    def spend(self, counts: str, amount: int) -> None:
+    def spend(self, counts: str, amount: int, *, longest_wait: float = 30) -> None:
         self.spent.append((counts, amount))
+
+    def refused(self, retry_after: float) -> None:
+        self.refusals.append(retry_after)
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
         return None
@@ -157,9 +161,18 @@ def test_html_after_a_read_is_unexpected() -> None:
 
 
 def test_slowing_down_waits_as_long_as_asked() -> None:
-    bench = Bench(httpx.Response(429, headers={"Retry-After": "7"}), good())
+    bench = Bench(good(), httpx.Response(429, headers={"Retry-After": "7"}), good())
     bench.read()
-    assert bench.slept == [7.0]
+    bench.read()
+    assert bench.slept == bench.wallet.refusals == [7.0]
+
+
+def test_a_limit_before_anything_was_done_holds_nobody() -> None:
+    """The work is put back until then; in the middle of it, its earlier calls would have to be made again."""
+    bench = Bench(httpx.Response(429, headers={"Retry-After": "7"}))
+    with pytest.raises(RateLimited) as caught:
+        bench.read()
+    assert (caught.value.retry_after, bench.slept, bench.wallet.refusals) == (7.0, [], [7.0])
 
 
 def test_a_refused_write_may_be_repeated_after_slowing_down() -> None:

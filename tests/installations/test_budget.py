@@ -37,7 +37,7 @@ def allowance(*limits: Limit, speed: float = 1, organisation: str = "") -> Share
 def refused(budget: SharedBudget, counts: str = "call", amount: int = 1) -> float:
     """How long to wait, as told to a caller that must not be held; 0 when it was spent."""
     try:
-        budget.spend(counts, amount)
+        budget.spend(counts, amount, longest_wait=0)
     except RateLimited as error:
         return error.retry_after
     return 0.0
@@ -46,10 +46,10 @@ def refused(budget: SharedBudget, counts: str = "call", amount: int = 1) -> floa
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever would have to wait is refused at once."""
-    monkeypatch.setattr(budgets, "LONGEST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(budgets, "LONGEST_TURN_WAIT_SECONDS", 0.0)
 
 
-def test_window_holds_its_size_and_tells_how_long(impatient: None) -> None:
+def test_window_holds_its_size_and_tells_how_long() -> None:
     budget = allowance(Limit(amount=5, seconds=60))
     assert [refused(budget) for _ in range(5)] == [0.0] * 5
     assert 57 < refused(budget) <= 64
@@ -68,7 +68,7 @@ def test_no_window_anywhere_holds_more_than_its_size() -> None:
     assert min(later - first for first, later in zip(asked, granted[size:], strict=False)) >= seconds * 1000
 
 
-def test_workers_share_one_window(impatient: None) -> None:
+def test_workers_share_one_window() -> None:
     budget = allowance(Limit(amount=30, seconds=60))
     answers: list[float] = []
     threads = [threading.Thread(target=lambda: answers.extend(refused(budget) for _ in range(10))) for _ in range(6)]
@@ -79,7 +79,7 @@ def test_workers_share_one_window(impatient: None) -> None:
     assert answers.count(0.0) == 30
 
 
-def test_limits_are_spent_together_or_not_at_all(impatient: None) -> None:
+def test_limits_are_spent_together_or_not_at_all() -> None:
     budget = allowance(Limit(amount=2, seconds=60), Limit(amount=10, seconds=86_400))
     for _ in range(8):
         refused(budget)
@@ -87,7 +87,7 @@ def test_limits_are_spent_together_or_not_at_all(impatient: None) -> None:
     assert [refused(wide) for _ in range(9)].count(0.0) == 8
 
 
-def test_limits_per_connector_are_shared_by_organisations_and_others_are_not(impatient: None) -> None:
+def test_limits_per_connector_are_shared_by_organisations_and_others_are_not() -> None:
     slug = uuid.uuid4().hex
     ours, theirs = (allowance(Limit(amount=3, seconds=60, per="connector")) for _ in range(2))
     ours, theirs = (replace(one, manifest=replace(one.manifest, slug=slug)) for one in (ours, theirs))
@@ -98,13 +98,13 @@ def test_limits_per_connector_are_shared_by_organisations_and_others_are_not(imp
     assert [refused(one) for one in single] == [0.0, 0.0]
 
 
-def test_what_is_larger_than_the_allowance_goes_alone(impatient: None) -> None:
+def test_what_is_larger_than_the_allowance_goes_alone() -> None:
     budget = allowance(Limit(amount=100, seconds=60, counts="cost"))
     assert refused(budget, "cost", 150) == 0.0
     assert refused(budget, "cost", 1) > 0
 
 
-def test_reported_points_bind_every_worker(impatient: None) -> None:
+def test_reported_points_bind_every_worker() -> None:
     first = allowance(Limit(amount=2000, seconds=20, counts="cost"))
     second = replace(first)
     first.report("cost", 500, 100.0)
@@ -114,7 +114,7 @@ def test_reported_points_bind_every_worker(impatient: None) -> None:
     assert refused(first, "cost", 1900) == 0.0
 
 
-def test_points_given_back_are_used(impatient: None) -> None:
+def test_points_given_back_are_used() -> None:
     """A query is charged what it asked for and gets back what it did not use: only the provider knows."""
     budget = allowance(Limit(amount=2000, seconds=20, counts="cost"))
     for left in (1800, 1600, 1400):
@@ -130,7 +130,7 @@ def test_reported_points_come_back_at_the_providers_pace() -> None:
     assert 0.18 <= time.monotonic() - before < 2
 
 
-def test_reported_calls_do_not_undo_the_windows(impatient: None) -> None:
+def test_reported_calls_do_not_undo_the_windows() -> None:
     budget = allowance(Limit(amount=2, seconds=60), Limit(amount=5000, seconds=86_400))
     for _ in range(2):
         budget.spend("call", 1)
@@ -139,6 +139,19 @@ def test_reported_calls_do_not_undo_the_windows(impatient: None) -> None:
     other = allowance(Limit(amount=60, seconds=60), Limit(amount=5000, seconds=86_400))
     other.report("call", 0, 1.0)
     assert 0.9 <= refused(other) <= 1.0
+
+
+def test_refusal_of_the_provider_binds_every_worker_of_its_connection() -> None:
+    first = allowance(Limit(amount=500, seconds=60))
+    first.refused(20)
+    first.refused(5)  # an earlier answer that comes late shortens nothing
+    assert 19 < refused(replace(first)) <= 20
+    assert refused(allowance(Limit(amount=500, seconds=60))) == 0.0
+    second = allowance(Limit(amount=500, seconds=60))
+    second.refused(0.2)
+    before = time.monotonic()
+    second.spend("call", 1)
+    assert 0.15 <= time.monotonic() - before < 2
 
 
 def test_no_more_turns_than_allowed_at_the_same_time() -> None:
@@ -192,6 +205,7 @@ def test_outage_is_said_once_and_keeps_a_distance(settings: Any, caplog: pytest.
             budget.spend("call", 1)
             with budget.turn():
                 budget.report("call", 0, 1.0)
+                budget.refused(60)
     assert time.monotonic() - before >= 4 * budgets.WITHOUT_REDIS_SECONDS
     assert [record.getMessage()[:19] for record in caplog.records] == ["no shared allowance"]
     counters().told_at -= 61

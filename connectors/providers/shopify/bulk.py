@@ -9,8 +9,8 @@ from connectors.providers.shopify.client import ShopifyClient
 from connectors.providers.shopify.queries import BULK_STATUS, BULK_STATUS_COST, MUTATION_COST, RUN_BULK, Shape
 from connectors.sdk.errors import ConfigurationError, RateLimited, TransientError, UnexpectedResponse
 
-PAUSES = (1.5, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
-LATER_SECONDS = 60.0
+PAUSES = (1.5, 2.0, 4.0)  # then the worker does something else
+LATER_SECONDS = 20.0
 
 Operation = dict[str, Any]
 

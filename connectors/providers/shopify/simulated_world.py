@@ -28,9 +28,12 @@ class PointsBook:
         self.spent: list[int] = []
         self.reported: list[tuple[int, float]] = []
 
-    def spend(self, counts: str, amount: int) -> None:
+    def spend(self, counts: str, amount: int, *, longest_wait: float = 30) -> None:
         assert counts == "cost"
         self.spent.append(amount)
+
+    def refused(self, retry_after: float) -> None:
+        return None
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
         self.reported.append((remaining, restore_per_second))
