@@ -14,6 +14,7 @@ Counts = Mapping[str, int]
 
 #: Shopify's bulk operation: submit, ask whether it is done, download the file.
 BULK = 3
+SHOPIFY_PAGE = 250
 #: A query may cost 1,000 points; a refund with its lines, shipping, adjustments and transactions costs 82 of them.
 SHOPIFY_REFUNDS_PER_QUERY = 12
 #: What an invoice needs in QuickBooks besides itself: the company's items once, the customers' names once.
@@ -33,7 +34,7 @@ def to_read(slug: str, counts: Counts, payout_sizes: Mapping[str, int]) -> int:
     """Every data type a connection reads, whole, once. `payout_sizes` are the transactions behind each payout."""
     sizes = {found.data_type: found.page_size for found in connector(slug).streams if not found.carried_by}
     if slug == "shopify":
-        listed = sum(min(BULK, pages(counts.get(name, 0), size)) for name, size in sizes.items())
+        listed = sum(min(BULK, pages(counts.get(name, 0), SHOPIFY_PAGE)) for name in sizes)
         return listed + batches(counts.get("refund", 0), SHOPIFY_REFUNDS_PER_QUERY)
     listed = sum(pages(counts.get(name, 0), size) for name, size in sizes.items())
     return listed + sum(pages(size, sizes["payout"]) for size in payout_sizes.values())

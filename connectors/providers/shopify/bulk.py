@@ -59,29 +59,27 @@ def _failure(operation: Operation) -> Exception:
     return TransientError("Shopify could not prepare the export; it is asked again.", detail=str(operation)[:300])
 
 
-def rows(client: ShopifyClient, operation: Operation, shape: Shape, *, after: int) -> Iterator[dict[str, Any]]:
-    """The root objects from number `after` on, their children gathered into lists. An empty result has no file."""
-    if not operation["url"]:
+def rows(client: ShopifyClient, url: str, shape: Shape, *, at: int) -> Iterator[tuple[Operation, int]]:
+    """The root objects from place `at` of the file on, their children gathered into lists, each with the place where the next one
+    begins. An empty result has no file. Raises `FileGone`."""
+    if not url:
         return
     fields = {_child_type(part.field): part.field for part in shape.parts}
     current: dict[str, Any] | None = None
-    position = 0
-    for node in client.download(operation["url"], int(operation["objectCount"])):
+    end = at
+    for place, node in client.download(url, at):
         if "__parentId" in node:
             if current is None:
                 raise UnexpectedResponse("Shopify's file does not begin with an object of its own.")
-            current[fields[_type(node["id"])]].append(_child(node))
-            continue
-        if current is not None and position > after:
-            yield current
-        position += 1
-        current = node | {field: [] for field in fields.values()}
-    if current is not None and position > after:
-        yield current
-
-
-def _child(node: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in node.items() if name != "__parentId"}
+            del node["__parentId"]
+            current[fields[_type(node["id"])]].append(node)
+        else:
+            if current is not None:
+                yield current, end
+            current = node | {field: [] for field in fields.values()}
+        end = place
+    if current is not None:
+        yield current, end
 
 
 def _type(gid: str) -> str:

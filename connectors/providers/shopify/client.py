@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
@@ -20,10 +19,9 @@ from connectors.sdk.errors import (
     TransientError,
     UnexpectedResponse,
 )
-from connectors.sdk.exchange import deadline
 
 GRAPHQL = f"/admin/api/{API_VERSION}/graphql.json"
-IN_MEMORY_BYTES = 16 * 1024 * 1024
+PART_BYTES = 8 * 1024 * 1024
 LARGEST_FILE_BYTES = 4 * 1024**3
 DOWNLOAD_SECONDS = 120.0
 
@@ -42,6 +40,10 @@ _REFUSALS: dict[int, ConnectorError] = {
 
 class InvalidVariables(UnexpectedResponse):
     """A value is of a kind Shopify's schema does not know, such as a country that does not exist."""
+
+
+class FileGone(TransientError):
+    """The address of a bulk operation's file is no longer good; the operation knows a new one, or is over."""
 
 
 class ShopifyClient(Client):
@@ -116,49 +118,65 @@ class ShopifyClient(Client):
             remaining, rate = int(status["currentlyAvailable"]), float(status["restoreRate"])
             self.access.budget.report("cost", remaining, rate)
 
-    def download(self, url: str, lines: int) -> Iterator[Any]:
-        """The rows of a bulk operation's file of so many lines. It lies outside the shop and is fetched without our token."""
-        started_at = time.monotonic()
-        with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as file:
-            failures = 0
-            while not self._copied(url, file, failures := failures + 1, started_at):
+    def download(self, url: str, at: int = 0) -> Iterator[tuple[int, Any]]:
+        """The rows of a bulk operation's file from byte `at` on, each with the place of the row after it. The file lies outside the
+        shop and is fetched without our token, a part at a time, so that going on in the middle costs one part. Raises `FileGone`."""
+        while True:
+            with tempfile.SpooledTemporaryFile(max_size=PART_BYTES * 2) as file:
+                size = self._fetched(url, at, file)
+                began = at
                 file.seek(0)
-                file.truncate()
-            file.seek(0)
-            yield from _whole(file, lines)
+                for line in file:
+                    if not line.endswith(b"\n") and at + len(line) < size:
+                        break  # the next part begins with it
+                    at += len(line)
+                    yield at, self._row(line)
+            if at >= size:
+                return
+            if at == began:
+                raise TransientError("Shopify's file is not complete.", detail=f"{at} of {size} bytes")
 
-    def _copied(self, url: str, file: IO[bytes], failures: int, started_at: float) -> bool:
-        """Whether the whole file was fetched. Raises `TransientError` when it was tried often enough."""
+    def _row(self, line: bytes) -> Any:
+        try:
+            return parse_json(line)
+        except ValueError as error:
+            raise TransientError("Shopify's file is not complete.", detail=str(error)) from error
+
+    def _fetched(self, url: str, at: int, file: IO[bytes]) -> int:
+        """Put the part that begins at `at` into `file`. Answers the size of the whole. Raises `TransientError` when it was tried
+        often enough."""
+        failures = 0
+        while (size := self._part(url, at, file, failures := failures + 1)) is None:
+            file.seek(0)
+            file.truncate()
+        return size
+
+    def _part(self, url: str, at: int, file: IO[bytes], failures: int) -> int | None:
         self.calls += 1
         try:
-            with deadline(DOWNLOAD_SECONDS), self.http.stream("GET", url, follow_redirects=False) as response:
+            with self.http.stream("GET", url, headers={"Range": f"bytes={at}-{at + PART_BYTES - 1}"}) as response:
+                if response.status_code in (403, 404, 410):
+                    raise FileGone("Shopify no longer keeps this file.", detail=str(response.status_code))
                 response.raise_for_status()
                 for chunk in response.iter_bytes():
-                    _keep(chunk, file)
+                    file.write(chunk)
+                return _cut_to(file, at, response)
         except httpx.HTTPError as error:
-            trouble = TransientError("Shopify broke off its file.", detail=type(error).__name__)
-            self._wait_or_raise(trouble, failures, started_at)
-            return False
-        return True
+            self._wait_or_raise(TransientError("Shopify broke off its file.", detail=type(error).__name__), failures)
+            return None
 
 
-def _keep(chunk: bytes, file: IO[bytes]) -> None:
-    if file.tell() + len(chunk) > LARGEST_FILE_BYTES:
-        raise UnexpectedResponse("Shopify's file is too large to be right.")
-    file.write(chunk)
-
-
-def _whole(file: IO[bytes], lines: int) -> Iterator[Any]:
-    """Every line parsed. A file that was cut between two lines is known by their number."""
-    found = 0
-    try:
-        for row in map(parse_json, file):
-            found += 1
-            yield row
-    except ValueError as error:
-        raise TransientError("Shopify's file is not complete.", detail=str(error)) from error
-    if found != lines:
-        raise TransientError("Shopify's file is not complete.", detail=f"{found} of {lines} lines")
+def _cut_to(file: IO[bytes], at: int, response: httpx.Response) -> int:
+    """The size of the whole file. Storage that knows no parts sends all of it: what lies before `at` is cut off."""
+    if response.status_code == 206:
+        return int(response.headers["content-range"].rpartition("/")[2])
+    size = file.tell()
+    file.seek(at)
+    rest = file.read()
+    file.seek(0)
+    file.truncate()
+    file.write(rest)
+    return size
 
 
 def _codes(response: httpx.Response) -> set[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from connectors.providers.shopify import bulk
 from connectors.providers.shopify.amounts import moment, stamp
-from connectors.providers.shopify.client import ShopifyClient
+from connectors.providers.shopify.client import FileGone, ShopifyClient
 from connectors.providers.shopify.queries import Listing, Part, Shape
 from connectors.sdk.streams import Cursor
 
@@ -22,26 +23,45 @@ PAGES_BEFORE_BULK = 4
 BEGINNING = "2000-01-01T00:00:00Z"
 
 
-def chunks(
-    client: ShopifyClient, listing: Listing, cursor: Cursor | None, *, size: int, overlap: dt.timedelta
-) -> Iterator[Chunk]:
-    """(rows, cursor, total, is_last) of everything changed since `cursor`.
+def _weightless(row: Row) -> int:
+    return 0
 
-    A cursor holds `updated_at`, and while a listing is under way what it needs to go on: `bulk` and `row`, or `after`;
-    both with the `since` they were asked with.
+
+@dataclass(frozen=True)
+class Chunking:
+    """How many rows of a bulk operation's file are kept together. Each may need more of what is asked for `per_query` at a time:
+    a chunk ends, once it has its rows or the `most` of that, where the last query is full."""
+
+    rows: int
+    weigh: Callable[[Row], int] = _weightless
+    per_query: int = 1
+    most: int = 1_000_000
+
+    def is_enough(self, rows: int, weight: int) -> bool:
+        is_full = weight % self.per_query == 0
+        return rows >= 2 * self.rows or (is_full and (rows >= self.rows or weight >= self.most))
+
+
+def chunks(
+    client: ShopifyClient, listing: Listing, cursor: Cursor | None, *, chunking: Chunking, overlap: dt.timedelta
+) -> Iterator[Chunk]:
+    """(rows, cursor, total, is_last) of everything changed since `cursor`. `chunking` is for the rows of a bulk operation's file.
+
+    A cursor holds `updated_at`, and while a listing is under way what it needs to go on: `bulk` and, once its file is there, the
+    `url` and the place `at` in it, or `after`; both with the `since` they were asked with.
     """
     if cursor is None:
-        yield from _bulk(client, listing, {"updated_at": BEGINNING, "since": ""}, size)
+        yield from _bulk(client, listing, {"updated_at": BEGINNING, "since": ""}, chunking)
     elif "bulk" in cursor:
-        yield from _bulk(client, listing, cursor, size)
+        yield from _bulk(client, listing, cursor, chunking)
     else:
         since = cursor.get("since") or stamp(moment(cursor["updated_at"]) - overlap)
-        yield from _pages(client, listing, cursor, since, size)
+        yield from _pages(client, listing, cursor, since, chunking)
 
 
-def _pages(client: ShopifyClient, listing: Listing, cursor: Cursor, since: str, size: int) -> Iterator[Chunk]:
+def _pages(client: ShopifyClient, listing: Listing, cursor: Cursor, since: str, chunking: Chunking) -> Iterator[Chunk]:
     """Changes page by page. Many changes are read by a bulk operation instead."""
-    first = min(size, listing.shape.most)
+    first = min(chunking.rows, listing.shape.most)
     after, newest = cursor.get("after"), cursor["updated_at"]
     total = None
     while True:
@@ -51,7 +71,7 @@ def _pages(client: ShopifyClient, listing: Listing, cursor: Cursor, since: str, 
         if listing.count and total is None:
             total = answer[listing.count]["count"]
             if after is None and total > first * PAGES_BEFORE_BULK:
-                yield from _bulk(client, listing, {"updated_at": newest, "since": since}, size)
+                yield from _bulk(client, listing, {"updated_at": newest, "since": since}, chunking)
                 return
         rows = [complete(client, listing.shape, node) for node in found["nodes"]]
         newest = max([newest, *(row[_stamp_field(listing)] for row in rows)])
@@ -71,32 +91,40 @@ def _connection(answer: Row, listing: Listing) -> Row:
     return found
 
 
-def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, size: int) -> Iterator[Chunk]:
+def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, chunking: Chunking) -> Iterator[Chunk]:
     """A bulk operation, new or under way. What changes while it runs is read again: the cursor stops at its start."""
     if "bulk" not in cursor:
         operation = bulk.start(client, listing.bulk(cursor["since"]))
-        cursor = {**cursor, "bulk": operation["id"], "row": 0}
+        cursor = {**cursor, "bulk": operation["id"]}
         yield [], cursor, None, False
+    if "url" in cursor:
+        try:
+            yield from _bulk_rows(client, listing, cursor, chunking)
+            return
+        except FileGone:
+            cursor = {name: value for name, value in cursor.items() if name != "url"}
     try:
         operation = bulk.wait_for(client, cursor["bulk"])
     except bulk.Gone:
-        yield from _bulk(client, listing, {"updated_at": cursor["updated_at"], "since": cursor["since"]}, size)
+        again = {"updated_at": cursor["updated_at"], "since": cursor["since"]}
+        yield from _bulk(client, listing, again, chunking)
         return
-    yield from _bulk_rows(client, listing, cursor, operation, size)
+    told = {"total": int(operation["rootObjectCount"]), "began": operation["createdAt"], "url": operation["url"] or ""}
+    yield from _bulk_rows(client, listing, {"at": 0, **cursor, **told}, chunking)
 
 
-def _bulk_rows(client: ShopifyClient, listing: Listing, cursor: Cursor, operation: Row, size: int) -> Iterator[Chunk]:
-    total = int(operation["rootObjectCount"])
-    newest, limit = cursor["updated_at"], operation["createdAt"]
+def _bulk_rows(client: ShopifyClient, listing: Listing, cursor: Cursor, chunking: Chunking) -> Iterator[Chunk]:
+    newest, began, total = cursor["updated_at"], cursor["began"], cursor["total"]
+    stamp_field = _stamp_field(listing)
     pending: list[Row] = []
-    row = cursor["row"]
-    for node in bulk.rows(client, operation, listing.shape, after=row):
-        if len(pending) == size:
-            row += len(pending)
-            yield pending, {**cursor, "row": row, "updated_at": newest}, total, False
-            pending = []
+    weight, at = 0, cursor["at"]
+    for node, place in bulk.rows(client, cursor["url"], listing.shape, at=at):
+        if chunking.is_enough(len(pending), weight):
+            yield pending, {**cursor, "at": at, "updated_at": newest}, total, False
+            pending, weight = [], 0
         pending.append(node)
-        newest = max(newest, min(node[_stamp_field(listing)], limit))
+        weight += chunking.weigh(node)
+        at, newest = place, max(newest, min(node[stamp_field], began))
     yield pending, {"updated_at": newest}, total, True
 
 

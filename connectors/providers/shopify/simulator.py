@@ -214,7 +214,14 @@ class ShopifySimulator(Simulator):
         found = self.store["files"].get(name)
         if found is None:
             raise Refused(404, "Not Found")
-        return Response(found["text"], content_type="application/jsonl")
+        text = found["text"].encode()
+        asked = request.range.range_for_length(len(text)) if request.range else None
+        if asked is None:
+            return Response(text, content_type="application/jsonl")
+        first, end = asked
+        part = Response(text[first:end], 206, content_type="application/jsonl")
+        part.headers["Content-Range"] = f"bytes {first}-{end - 1}/{len(text)}"
+        return part
 
     # ------------------------------------------------------------------ webhooks
 

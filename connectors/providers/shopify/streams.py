@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from connectors.providers.shopify import writing
 from connectors.providers.shopify.client import GRAPHQL, InvalidVariables, ShopifyClient
-from connectors.providers.shopify.listing import OVERLAP, by_ids, chunks
+from connectors.providers.shopify.listing import OVERLAP, Chunking, by_ids, chunks
 from connectors.providers.shopify.queries import (
     ALL_CUSTOMERS,
     ALL_PAYOUTS,
@@ -94,11 +94,15 @@ def _page(
     )
 
 
+#: So many are asked for well within the time a worker may go without keeping anything.
+REFUNDS_AT_ONCE = 120
+
+
 class ListedStream(Stream):
-    """A type with a list of its own: `page_size` rows to a page where a bulk operation reads them."""
+    """A type with a list of its own: `page_size` rows of a bulk operation's file make a page."""
 
     listing: ClassVar[Listing]
-    page_size = 250
+    page_size = 2000
     stamp_field: ClassVar[str] = "updatedAt"
     overlap: ClassVar[dt.timedelta] = OVERLAP
     deletes: ClassVar[Literal["flag", "feed", "listing", "never"]] = "never"
@@ -109,9 +113,12 @@ class ListedStream(Stream):
 
     def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
         shop = _client(client)
-        listed = chunks(shop, self.listing, cursor, size=self.page_size, overlap=self.overlap)
+        listed = chunks(shop, self.listing, cursor, chunking=self.chunking(), overlap=self.overlap)
         for rows, going_on, total, is_last in listed:
             yield _page(self.rows(shop, rows), going_on, total, is_last)
+
+    def chunking(self) -> Chunking:
+        return Chunking(self.page_size)
 
     def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
         shop = _client(client)
@@ -154,11 +161,18 @@ class Orders(ListedStream):
     def read(self, raw: Raw) -> Order:
         return read_order(raw)
 
+    def chunking(self) -> Chunking:
+        return Chunking(self.page_size, _refunds_in, per_query=REFUND.most, most=REFUNDS_AT_ONCE)
+
     def rows(self, client: ShopifyClient, raws: Sequence[Raw]) -> Iterator[SourceRecord | RejectedRow]:
         refunds = _refunds_by_order(client, raws)
         for raw in raws:
             yield source(raw, self.read)
             yield from (source(refund, read_refund) for refund in refunds.get(raw["id"], ()))
+
+
+def _refunds_in(order: Raw) -> int:
+    return len(order["refunds"])
 
 
 def _refunds_by_order(client: ShopifyClient, orders: Sequence[Raw]) -> dict[str, list[Raw]]:

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.providers.shopify import bulk
+from connectors.providers.shopify import bulk, client
 from connectors.providers.shopify.amounts import Unreadable, shared_out
 from connectors.providers.shopify.listing import PAGES_BEFORE_BULK
-from connectors.providers.shopify.queries import ORDER, ORDERS
+from connectors.providers.shopify.queries import ORDER, ORDERS, REFUND
 from connectors.providers.shopify.reading import read_order
 from connectors.providers.shopify.simulated_world import KESTREL, PLACED, World, all_records, refund_of, sale
 from connectors.providers.shopify.simulator_bulk import InvalidBulkQuery, export_of
@@ -131,6 +131,59 @@ def test_an_interrupted_bulk_operation_is_waited_for_not_repeated(world: World) 
     work = lambda: rest.update(all_records(Orders().pages(world.client, started.cursor)))  # noqa: E731
     assert world.calls_of("bulkOperationRunQuery", work) == 0
     assert len(rest) == 10
+
+
+class FewAtATime(Orders):
+    page_size = 4
+
+
+def test_a_bulk_file_is_gone_on_with_where_it_was_left(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts that end in the middle of a row, with one call for each part and none to ask for the file again."""
+    orders = [sale(number, 3) for number in range(1001, 1041)]
+    world.plant(*orders, *(refund_of(order, place) for place, order in enumerate(orders[::3], 1)))
+    whole = all_records(Orders().pages(world.client, None))
+    monkeypatch.setattr(client, "PART_BYTES", 15_000)
+    read: dict[tuple[str, str], str] = {}
+    pages = FewAtATime().pages(world.client, None)
+    for page in (next(pages) for _ in range(3)):
+        read |= all_records([page])
+    pages.close()
+    assert 0 < len(read) < len(whole)
+    before = world.simulator.counts["GET /files/<name>"]
+    rest: dict[tuple[str, str], str] = {}
+    work = lambda: rest.update(all_records(FewAtATime().pages(world.client, page.cursor)))  # noqa: E731
+    assert world.calls_of("bulkOperation", work) == 0
+    assert world.simulator.counts["GET /files/<name>"] - before > 1
+    assert not read.keys() & rest.keys()
+    assert read | rest == whole
+
+
+def test_refunds_of_a_bulk_file_fill_their_queries(world: World) -> None:
+    orders = [sale(number) for number in range(1001, 1041)]
+    world.plant(*orders, *(refund_of(order, place) for place, order in enumerate(orders[:-4], 1)))
+    calls = world.calls_of("query($ids", lambda: list(FewAtATime().pages(world.client, None)))
+    assert calls == 36 / REFUND.most + 2  # a page never holds more than twice its rows, so some end early
+
+
+def test_an_address_that_is_no_longer_good_is_asked_for_again(world: World) -> None:
+    world.plant(*(sale(number) for number in range(1001, 1011)))
+    pages = FewAtATime().pages(world.client, None)
+    first = [next(pages), next(pages)]
+    cursor = {**first[-1].cursor, "url": f"{world.client.access.simulator}/files/expired.jsonl"}
+    rest = all_records(FewAtATime().pages(world.client, cursor))
+    assert len(all_records(first)) + len(rest) == 10
+
+
+def test_storage_that_knows_no_parts_sends_everything(world: World) -> None:
+    world.plant(*(sale(number) for number in range(1001, 1011)))
+    pages = FewAtATime().pages(world.client, None)
+    first = [next(pages), next(pages)]
+    send = world.http.build_request
+    world.http.build_request = lambda *args, headers=None, **kwargs: send(  # type: ignore[method-assign, misc]
+        *args, headers={k: v for k, v in (headers or {}).items() if k != "Range"}, **kwargs
+    )
+    rest = all_records(FewAtATime().pages(world.client, first[-1].cursor))
+    assert len(all_records(first)) + len(rest) == 10
 
 
 def test_a_bulk_operation_that_is_gone_is_started_again(world: World) -> None:
