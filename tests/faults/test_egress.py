@@ -217,7 +217,7 @@ def test_file_a_provider_refers_to_is_fetched_from_its_own_hosts_only(listener: 
     tried = [f"https://{host}:{listener.port}/file.jsonl" for host in known_here()]
     for url in tried:
         with pytest.raises((UnexpectedResponse, TransientError, httpx.InvalidURL)):
-            list(client.download(url, 1))
+            list(client.download(url))
     client.http.close()
     assert listener.hits() == 0
     tell("C10", "files a provider refers to", tried=len(tried))

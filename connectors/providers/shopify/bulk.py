@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from connectors.providers.shopify.client import ShopifyClient
@@ -59,15 +60,25 @@ def _failure(operation: Operation) -> Exception:
     return TransientError("Shopify could not prepare the export; it is asked again.", detail=str(operation)[:300])
 
 
-def rows(client: ShopifyClient, url: str, shape: Shape, *, at: int) -> Iterator[tuple[Operation, int]]:
-    """The root objects from place `at` of the file on, their children gathered into lists, each with the place where the next one
-    begins. An empty result has no file. Raises `FileGone`."""
+@dataclass(frozen=True)
+class Place:
+    """Where in the file the next root object begins: the byte, and how many lines lie before it."""
+
+    at: int = 0
+    lines: int = 0
+
+
+def rows(
+    client: ShopifyClient, url: str, shape: Shape, *, begin: Place, lines: int
+) -> Iterator[tuple[Operation, Place]]:
+    """The root objects from a place of the file on, their children gathered into lists, each with the place after it. An empty
+    result has no file. A file that was cut between two lines is known by their number. Raises `FileGone`."""
     if not url:
         return
     fields = {_child_type(part.field): part.field for part in shape.parts}
     current: dict[str, Any] | None = None
-    end = at
-    for place, node in client.download(url, at):
+    at, found = begin.at, begin.lines
+    for end, node in client.download(url, at):
         if "__parentId" in node:
             if current is None:
                 raise UnexpectedResponse("Shopify's file does not begin with an object of its own.")
@@ -75,11 +86,13 @@ def rows(client: ShopifyClient, url: str, shape: Shape, *, at: int) -> Iterator[
             current[fields[_type(node["id"])]].append(node)
         else:
             if current is not None:
-                yield current, end
+                yield current, Place(at, found)
             current = node | {field: [] for field in fields.values()}
-        end = place
+        at, found = end, found + 1
+    if found != lines:
+        raise TransientError("Shopify's file is not complete.", detail=f"{found} of {lines} lines")
     if current is not None:
-        yield current, end
+        yield current, Place(at, found)
 
 
 def _type(gid: str) -> str:

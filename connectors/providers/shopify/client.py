@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ from connectors.sdk.errors import (
     TransientError,
     UnexpectedResponse,
 )
+from connectors.sdk.exchange import deadline
 
 GRAPHQL = f"/admin/api/{API_VERSION}/graphql.json"
 PART_BYTES = 8 * 1024 * 1024
@@ -133,7 +135,7 @@ class ShopifyClient(Client):
                     yield at, self._row(line)
             if at >= size:
                 return
-            if at == began:
+            if at == began:  # a part without the end of any row
                 raise TransientError("Shopify's file is not complete.", detail=f"{at} of {size} bytes")
 
     def _row(self, line: bytes) -> Any:
@@ -145,38 +147,53 @@ class ShopifyClient(Client):
     def _fetched(self, url: str, at: int, file: IO[bytes]) -> int:
         """Put the part that begins at `at` into `file`. Answers the size of the whole. Raises `TransientError` when it was tried
         often enough."""
-        failures = 0
-        while (size := self._part(url, at, file, failures := failures + 1)) is None:
+        started_at, failures = time.monotonic(), 0
+        while (size := self._part(url, at, file, failures := failures + 1, started_at)) is None:
             file.seek(0)
             file.truncate()
         return size
 
-    def _part(self, url: str, at: int, file: IO[bytes], failures: int) -> int | None:
+    def _part(self, url: str, at: int, file: IO[bytes], failures: int, started_at: float) -> int | None:
         self.calls += 1
+        asked = {"Range": f"bytes={at}-{at + PART_BYTES - 1}"}
         try:
-            with self.http.stream("GET", url, headers={"Range": f"bytes={at}-{at + PART_BYTES - 1}"}) as response:
+            with (
+                deadline(DOWNLOAD_SECONDS),
+                self.http.stream("GET", url, headers=asked, follow_redirects=False) as response,
+            ):
                 if response.status_code in (403, 404, 410):
                     raise FileGone("Shopify no longer keeps this file.", detail=str(response.status_code))
                 response.raise_for_status()
+                most = PART_BYTES if response.status_code == 206 else LARGEST_FILE_BYTES
                 for chunk in response.iter_bytes():
-                    file.write(chunk)
+                    _keep(chunk, file, most)
                 return _cut_to(file, at, response)
         except httpx.HTTPError as error:
-            self._wait_or_raise(TransientError("Shopify broke off its file.", detail=type(error).__name__), failures)
+            trouble = TransientError("Shopify broke off its file.", detail=type(error).__name__)
+            self._wait_or_raise(trouble, failures, started_at)
             return None
+
+
+def _keep(chunk: bytes, file: IO[bytes], most: int) -> None:
+    if file.tell() + len(chunk) > most:
+        raise UnexpectedResponse("Shopify's file is too large to be right.")
+    file.write(chunk)
 
 
 def _cut_to(file: IO[bytes], at: int, response: httpx.Response) -> int:
     """The size of the whole file. Storage that knows no parts sends all of it: what lies before `at` is cut off."""
     if response.status_code == 206:
-        return int(response.headers["content-range"].rpartition("/")[2])
-    size = file.tell()
+        size = response.headers.get("content-range", "").rpartition("/")[2]
+        if not size.isdecimal() or int(size) > LARGEST_FILE_BYTES:
+            raise UnexpectedResponse("Shopify's file is too large to be right.", detail=size[:100])
+        return int(size)
+    whole = file.tell()
     file.seek(at)
     rest = file.read()
     file.seek(0)
     file.truncate()
     file.write(rest)
-    return size
+    return whole
 
 
 def _codes(response: httpx.Response) -> set[str]:

@@ -48,7 +48,7 @@ def chunks(
     """(rows, cursor, total, is_last) of everything changed since `cursor`. `chunking` is for the rows of a bulk operation's file.
 
     A cursor holds `updated_at`, and while a listing is under way what it needs to go on: `bulk` and, once its file is there, the
-    `url` and the place `at` in it, or `after`; both with the `since` they were asked with.
+    `url` and the `place` in it, or `after`; both with the `since` they were asked with.
     """
     if cursor is None:
         yield from _bulk(client, listing, {"updated_at": BEGINNING, "since": ""}, chunking)
@@ -109,22 +109,28 @@ def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, chunking: Chu
         again = {"updated_at": cursor["updated_at"], "since": cursor["since"]}
         yield from _bulk(client, listing, again, chunking)
         return
-    told = {"total": int(operation["rootObjectCount"]), "began": operation["createdAt"], "url": operation["url"] or ""}
-    yield from _bulk_rows(client, listing, {"at": 0, **cursor, **told}, chunking)
+    told = {
+        "total": int(operation["rootObjectCount"]),
+        "lines": int(operation["objectCount"]),
+        "began": operation["createdAt"],
+        "url": operation["url"] or "",
+    }
+    yield from _bulk_rows(client, listing, {**cursor, **told}, chunking)
 
 
 def _bulk_rows(client: ShopifyClient, listing: Listing, cursor: Cursor, chunking: Chunking) -> Iterator[Chunk]:
     newest, began, total = cursor["updated_at"], cursor["began"], cursor["total"]
     stamp_field = _stamp_field(listing)
     pending: list[Row] = []
-    weight, at = 0, cursor["at"]
-    for node, place in bulk.rows(client, cursor["url"], listing.shape, at=at):
+    weight, place = 0, bulk.Place(*cursor.get("place", ()))
+    rows = bulk.rows(client, cursor["url"], listing.shape, begin=place, lines=cursor["lines"])
+    for node, end in rows:
         if chunking.is_enough(len(pending), weight):
-            yield pending, {**cursor, "at": at, "updated_at": newest}, total, False
+            yield pending, {**cursor, "place": [place.at, place.lines], "updated_at": newest}, total, False
             pending, weight = [], 0
         pending.append(node)
         weight += chunking.weigh(node)
-        at, newest = place, max(newest, min(node[stamp_field], began))
+        place, newest = end, max(newest, min(node[stamp_field], began))
     yield pending, {"updated_at": newest}, total, True
 
 
