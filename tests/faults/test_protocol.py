@@ -6,7 +6,7 @@ import datetime as dt
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -55,14 +55,25 @@ def die(*args: Any, **kwargs: Any) -> None:
     raise Killed
 
 
-@contextmanager
-def first(module: Any, name: str, act: Callable[[], object]) -> Iterator[None]:
+def first(owner: Any, name: str, act: Callable[[], object]) -> AbstractContextManager[None]:
     """While the block runs, `act` happens right before each call of the named function."""
+    return _beside(owner, name, act, lambda: None)
+
+
+def then(owner: Any, name: str, act: Callable[[], object]) -> AbstractContextManager[None]:
+    """While the block runs, `act` happens right after each call of the named function."""
+    return _beside(owner, name, lambda: None, act)
+
+
+@contextmanager
+def _beside(module: Any, name: str, before: Callable[[], object], after: Callable[[], object]) -> Iterator[None]:
     original = getattr(module, name)
 
     def acting(*args: Any, **kwargs: Any) -> Any:
-        act()
-        return original(*args, **kwargs)
+        before()
+        result = original(*args, **kwargs)
+        after()
+        return result
 
     setattr(module, name, acting)
     try:
@@ -121,6 +132,19 @@ def test_worker_overtaken_while_it_waited_for_the_allowance_sends_nothing(books:
     with first(SharedBudget, "spend", be_overtaken):
         work_once(books)
     assert books.entries() == []
+
+
+def test_worker_overtaken_while_it_waited_for_the_answer_writes_nothing_down(books: Books) -> None:  # noqa: F811
+    """Whoever took over has looked it up, and may have decided otherwise since."""
+    books.take(order(1001))
+
+    def be_overtaken() -> None:
+        WorkItem.objects.filter(kind="post").update(lease_token=uuid.uuid4())
+
+    with then(writing, "_write", be_overtaken):
+        work_once(books)
+    assert numbers(books) == ["1001"]
+    assert [posting.state for posting in books.postings()] == ["sending"]
 
 
 def test_intent_that_was_not_acted_on_in_time_is_looked_up_and_not_sent(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from marketplace.core.models import WorkItem
 from marketplace.core.work import Claim, claim_work, do_work, handles, request_work
@@ -106,3 +106,23 @@ def test_work_of_a_dead_worker_is_free_at_once_and_that_of_a_silent_one_is_not(
     may_die.set()
     worker.join()
     wait_until(lambda: claim_work() is not None, "the work being free again", 10)
+
+
+def test_item_that_another_worker_is_about_to_take_is_passed_over(transactional_db: None, tenant: Tenant) -> None:
+    """Waiting for it would end in taking it as well."""
+    WorkItem.objects.all().delete()
+    request_work(tenant_id=tenant.pk, kind="wanted", key="one")
+    is_taken, may_commit = threading.Event(), threading.Event()
+
+    def take_slowly() -> None:
+        with transaction.atomic():
+            assert claim_work() is not None
+            is_taken.set()
+            may_commit.wait(timeout=2)
+
+    (worker,) = in_threads(1, take_slowly)
+    is_taken.wait(timeout=30)
+    claim = claim_work()
+    may_commit.set()
+    worker.join()
+    assert claim is None

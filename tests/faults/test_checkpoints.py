@@ -1,0 +1,40 @@
+"""A page and its place are kept together or not at all, and no row slips through at the boundary of two reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from connectors.testing import Simulator
+from marketplace.installations.models import Connection
+from marketplace.sync import operations
+from tenants.models import Tenant
+from tests.faults.test_protocol import Killed, die, first
+from tests.faults.test_reading import enter, kept, ledger, read, xero  # noqa: F401 -- fixtures among them
+from tests.installations.conftest import served, simulators  # noqa: F401 -- fixtures
+
+pytestmark = pytest.mark.faults
+
+
+def test_reader_killed_in_the_middle_of_a_page_reads_it_again(
+    tenant: Tenant,
+    ledger: Connection,  # noqa: F811
+    xero: Simulator,  # noqa: F811
+) -> None:
+    enter(xero, range(30))
+    with first(operations, "accept_page", die), pytest.raises(Killed):
+        read(tenant, ledger)
+    read(tenant, ledger)
+    assert len(kept(tenant, ledger)) == 30
+
+
+def test_row_that_changed_in_the_same_instant_as_the_last_one_read_is_not_missed(
+    tenant: Tenant,
+    ledger: Connection,  # noqa: F811
+    xero: Simulator,  # noqa: F811
+) -> None:
+    xero.freeze()
+    enter(xero, range(5))
+    read(tenant, ledger)
+    enter(xero, range(5, 8))
+    read(tenant, ledger)
+    assert len(kept(tenant, ledger)) == 8
