@@ -18,10 +18,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from connectors.sdk.records import Record
-from marketplace.mapping.steps import STEPS, as_text
+from marketplace.mapping.steps import LONGEST_NUMBER, LONGEST_TEXT, STEPS, as_text
 
 LONGEST = 500
 MOST_PARTS = 80
+DEEPEST = 25
 
 
 def field_source(record_type: type[Record], path: str) -> str:
@@ -65,8 +66,19 @@ def compile_expression(text: str, record_type: type[Record], constants: dict[str
         raise ValueError("this is not a complete expression") from error
     if sum(1 for _ in ast.walk(tree)) > MOST_PARTS * 3:
         raise ValueError("this expression has too many parts")
+    if _depth(tree) > DEEPEST:
+        raise ValueError("this expression is nested too deeply")
     constants["__functions__"] = FUNCTIONS
     return _Writer(record_type, constants).write(tree.body)
+
+
+def _depth(tree: ast.AST) -> int:
+    """How many parts stand inside one another. Counted level by level, since what is deep cannot be walked down by calls."""
+    depth, level = 0, [tree]
+    while level:
+        depth += 1
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return depth
 
 
 class _Writer:
@@ -129,7 +141,10 @@ class _Writer:
 
 
 def _is_finite(value: str | int | float) -> bool:
-    return isinstance(value, str) or Decimal(str(value)).is_finite()
+    if isinstance(value, str):
+        return True
+    exact = Decimal(str(value))
+    return exact.is_finite() and abs(exact.adjusted()) <= LONGEST_NUMBER
 
 
 def _argument_counts(function: Callable[..., Any]) -> tuple[float, float]:
@@ -163,7 +178,7 @@ def is_equal(left: Any, right: Any) -> bool:
 
 FUNCTIONS: dict[str, Any] = {
     **{name: STEPS[name] for name in ("upper", "lower", "trim", "first", "replace", "add_days")},
-    "concat": lambda *parts: "".join(as_text(part) for part in parts),
+    "concat": lambda *parts: "".join(as_text(part) for part in parts)[:LONGEST_TEXT],
     "if_": lambda condition, yes, no: yes if condition else no,
     "is_set": lambda value: as_text(value) != "",
     "round": lambda value, places=Decimal(0): round(number(value), int(places)),

@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 LONGEST_TEXT = 4000
+LONGEST_NUMBER = 60  # digits; no amount comes near it
 
 
 def as_text(value: Any) -> str:
@@ -18,6 +19,8 @@ def as_text(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(as_text(part) for part in value)[:LONGEST_TEXT]
     if isinstance(value, Decimal):
+        if abs(value.adjusted()) > LONGEST_NUMBER:
+            return str(value)  # with an exponent: written out, it could be of any length
         return format(value.normalize() if value == value.to_integral() else value, "f")
     if isinstance(value, dt.datetime):
         return value.date().isoformat()
@@ -43,6 +46,12 @@ def add_days(value: Any, days: str) -> Any:
     return value + dt.timedelta(days=int(days)) if isinstance(value, dt.date) else value
 
 
+def replaced(value: Any, old: Any, new: Any) -> str:
+    """Never longer than a text may be, however often the old text occurs and however long the new one is."""
+    new = as_text(new)
+    return as_text(value).replace(as_text(old), new, LONGEST_TEXT // max(1, len(new)) + 1)[:LONGEST_TEXT]
+
+
 STEPS: dict[str, Callable[..., Any]] = {
     "prefix": lambda value, text: f"{text}{as_text(value)}" if as_text(value) else "",
     "suffix": lambda value, text: f"{as_text(value)}{text}" if as_text(value) else "",
@@ -50,7 +59,7 @@ STEPS: dict[str, Callable[..., Any]] = {
     "lower": lambda value: as_text(value).lower(),
     "trim": lambda value: as_text(value).strip(" #"),
     "first": lambda value, count: as_text(value)[: int(count)],
-    "replace": lambda value, old, new: as_text(value).replace(old, new),
+    "replace": replaced,
     "add_days": add_days,
 }
 

@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 
 from connectors.sdk import egress
+from marketplace.mapping import expressions, steps
 from tests.faults.removal import guard, replace
 
+EXPRESSIONS = "tests/faults/test_expressions.py::test_"
 EGRESS = "tests/faults/test_egress.py::test_"
 
 
@@ -53,10 +55,34 @@ def _() -> None:
     replace(egress._PublicNetwork, "_addresses", addresses)
 
 
-@guard("redirects are not followed", noticed_by=f"{EGRESS}redirects_are_answers_that_nobody_follows")
+@guard("a connector's calls follow no redirect", noticed_by=f"{EGRESS}redirects_are_answers_that_nobody_follows")
 def _() -> None:
     class Following(httpx.Client):
         def send(self, request: httpx.Request, **named: Any) -> httpx.Response:
             return super().send(request, **{**named, "follow_redirects": True})
 
     replace(httpx, "Client", Following)
+
+
+@guard(
+    "texts of an expression stay short",
+    noticed_by=f"{EXPRESSIONS}text_that_multiplies_stays_within_its_length",
+    in_ci=True,
+)
+def _() -> None:
+    def replaced(value: Any, old: str, new: str) -> str:
+        return str(value).replace(old, new)
+
+    expressions.FUNCTIONS["replace"] = steps.STEPS["replace"] = replaced
+    replace(steps, "LONGEST_TEXT", 10**9)
+
+
+@guard("an expression is nested only so deep", noticed_by=f"{EXPRESSIONS}nesting_is_refused_before_it_is_followed")
+def _() -> None:
+    replace(expressions, "DEEPEST", 10**9)
+    replace(expressions, "MOST_PARTS", 10**9)
+
+
+@guard("an expression reads declared fields only", noticed_by=f"{EXPRESSIONS}attributes_of_the_language_are_no_fields")
+def _() -> None:
+    replace(expressions, "_field_type", lambda kind, name: object)
