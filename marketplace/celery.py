@@ -3,6 +3,7 @@
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 from celery.signals import setup_logging
 from django.conf import settings
 
@@ -25,7 +26,11 @@ app.conf.update(
     # A process keeps the catalogue of every tenant it touched: start afresh before that grows.
     worker_max_tasks_per_child=2000,
     timezone="UTC",
-    beat_schedule={"tick": {"task": "core.tick", "schedule": 2.0, "options": {"expires": 10}}},
+    beat_schedule={
+        "tick": {"task": "core.tick", "schedule": 2.0, "options": {"expires": 10}},
+        "anchor": {"task": "audit.anchor", "schedule": 900.0, "options": {"expires": 600}},
+        "verify": {"task": "audit.verify", "schedule": crontab(hour=3, minute=17), "options": {"expires": 3600}},
+    },
 )
 app.autodiscover_tasks()
 

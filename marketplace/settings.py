@@ -256,6 +256,10 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 
+# Where the heads of all audit trails are written down outside of the database; None: nowhere.
+_anchors = env_str("TIEOUT_AUDIT_ANCHORS", "" if IS_PRODUCTION else str(PLACES.var / "audit-anchors.jsonl"))
+AUDIT_ANCHORS = Path(_anchors) if _anchors else None
+
 METRICS_TOKEN = SECRETS.text("TIEOUT_METRICS_TOKEN", is_required=False)  # lets a scraper elsewhere read /metrics
 
 # --- logs ----------------------------------------------------------------------------------------------------

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection as database
 from django.db.models import Model
 
+from marketplace.audit.anchors import Anchor
 from marketplace.audit.models import ACTOR_TIEOUT, AuditEntry
 from marketplace.core.clock import now
 from tenants.models import User
@@ -19,8 +20,7 @@ def record_act(
     *, user: User | None, action: str, subject: Model | None, summary: str, details: Mapping[str, Any] | None = None
 ) -> AuditEntry:
     """Append one entry. `user` None: Tieout itself acted. Runs inside the tenant transaction of the act it records."""
-    with database.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(current_schema() || ':audit'))")
+    _wait_for_turn()
     last = AuditEntry.objects.order_by("-sequence").first()
     entry = AuditEntry(
         sequence=last.sequence + 1 if last else 1,
@@ -31,12 +31,19 @@ def record_act(
         subject_type=subject._meta.label_lower if subject is not None else "",
         subject_id=str(subject.pk) if subject is not None else "",
         summary=summary,
-        details=json.loads(json.dumps(details or {}, default=str)),
+        # Fractions are kept as text: the database would give back another spelling than the one the digest covers.
+        details=json.loads(json.dumps(details or {}, default=str), parse_float=str),
         previous_digest=last.digest if last else "",
     )
     entry.digest = digest_of(entry)
     entry.save(force_insert=True)
     return entry
+
+
+def _wait_for_turn() -> None:
+    """One act at a time in each trail, until the end of the transaction: two could otherwise follow the same entry."""
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext(current_schema() || ':audit'))")
 
 
 def digest_of(entry: AuditEntry) -> str:
@@ -57,11 +64,17 @@ def digest_of(entry: AuditEntry) -> str:
     return hashlib.sha256(whole).hexdigest()
 
 
-def verify_trail() -> list[int]:
-    """The sequence numbers at which the chain is broken; empty when the trail is whole from its first entry."""
-    broken, before, expected = [], "", 1
+def verify_trail(anchors: Sequence[Anchor] = ()) -> list[int]:
+    """The sequence numbers at which the chain is broken, or where it is not what was anchored outside of the database; empty when the
+    trail is whole. Read the anchors before calling this: one that is newer than what is read here would seem to be missing."""
+    broken, before, expected = set[int](), "", 1
+    anchored: dict[int, set[str]] = {}
+    for anchor in anchors:
+        anchored.setdefault(anchor.sequence, set()).add(anchor.digest)
     for entry in AuditEntry.objects.order_by("sequence").iterator():
         if entry.sequence != expected or entry.previous_digest != before or entry.digest != digest_of(entry):
-            broken.append(entry.sequence)
+            broken.add(entry.sequence)
+        if anchored.pop(entry.sequence, {entry.digest}) != {entry.digest}:
+            broken.add(entry.sequence)
         before, expected = entry.digest, entry.sequence + 1
-    return broken
+    return sorted(broken | set(anchored))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_GET
 
+from marketplace.audit.anchors import AnchorsDamaged, anchors_of
 from marketplace.audit.forms import TrailForm
 from marketplace.audit.models import AuditEntry
 from marketplace.audit.operations import verify_trail
@@ -29,10 +32,19 @@ def audit_trail(request: TenantRequest) -> HttpResponse:
         "page": page,
         "rows": [(entry, action_words(entry.action)) for entry in page],
         "total": AuditEntry.objects.count(),
-        "broken": verify_trail() if "check" in request.GET else None,
+        "check": _check(request) if "check" in request.GET else None,
         "query": request.GET.urlencode(),
     }
     return TemplateResponse(request, "audit/audit_trail.html", context)
+
+
+def _check(request: TenantRequest) -> dict[str, Any]:
+    """What became of the chain, and of what was written down about it outside of the database."""
+    try:
+        anchors = anchors_of(request.tenant.pk)
+    except AnchorsDamaged:
+        return {"broken": verify_trail(), "is_file_damaged": True}
+    return {"broken": verify_trail(anchors), "anchors": len(anchors), "last": anchors[-1] if anchors else None}
 
 
 @require_GET

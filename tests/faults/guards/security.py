@@ -8,9 +8,12 @@ from typing import Any
 import httpx
 
 from connectors.sdk import egress
+from marketplace.audit import operations as audit
+from marketplace.audit.models import AuditEntry
 from marketplace.mapping import expressions, steps
-from tests.faults.removal import guard, replace
+from tests.faults.removal import drop, guard, replace
 
+TRAIL = "tests/faults/test_audit_tampering.py::test_"
 EXPRESSIONS = "tests/faults/test_expressions.py::test_"
 EGRESS = "tests/faults/test_egress.py::test_"
 
@@ -86,3 +89,40 @@ def _() -> None:
 @guard("an expression reads declared fields only", noticed_by=f"{EXPRESSIONS}attributes_of_the_language_are_no_fields")
 def _() -> None:
     replace(expressions, "_field_type", lambda kind, name: object)
+
+
+@guard(
+    "a digest covers the digest before it",
+    noticed_by=f"{TRAIL}each_kind_of_tampering_is_found[edit_with_the_link_after_it]",
+)
+def _() -> None:
+    digest_of = audit.digest_of
+
+    def alone(entry: AuditEntry) -> str:
+        linked, entry.previous_digest = entry.previous_digest, ""
+        try:
+            return digest_of(entry)
+        finally:
+            entry.previous_digest = linked
+
+    replace(audit, "digest_of", alone)
+
+
+@guard(
+    "a trail leads to its anchors",
+    noticed_by=f"{TRAIL}each_kind_of_tampering_is_found[begin_anew]",
+    in_ci=True,
+)
+def _() -> None:
+    verify_trail = audit.verify_trail
+    replace(audit, "verify_trail", lambda anchors=(): verify_trail())
+
+
+@guard("acts are chained one at a time", noticed_by=f"{TRAIL}writers_side_by_side_never_fork_the_chain")
+def _() -> None:
+    replace(audit, "_wait_for_turn", lambda: None)
+
+
+@guard("the database refuses to change the trail", noticed_by=f"{TRAIL}database_refuses_to_change_an_entry")
+def _() -> None:
+    drop("DROP TRIGGER audit_auditentry_append_only ON audit_auditentry", schema="tenant")

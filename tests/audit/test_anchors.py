@@ -1,0 +1,163 @@
+"""The heads of the trails, written down outside of the database."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from pytest_django import Settings
+
+from marketplace.audit import tasks
+from marketplace.audit.anchors import AnchorsDamaged, anchors_of, append_anchors
+from marketplace.audit.operations import record_act, verify_trail
+from tenants.context import tenant as tenant_context
+from tenants.models import Tenant
+
+
+@pytest.fixture
+def anchors(settings: Settings, tmp_path: Path) -> Path:
+    settings.AUDIT_ANCHORS = tmp_path / "outside" / "anchors.jsonl"
+    return Path(settings.AUDIT_ANCHORS)
+
+
+def act(tenant: Tenant, count: int = 1) -> None:
+    with tenant_context(tenant):
+        for number in range(count):
+            record_act(
+                user=None, action="flow.pause", subject=None, summary="Paused", details={"rate": 1e20, "n": number}
+            )
+
+
+def cut(tenant: Tenant, after: int) -> None:
+    """As the owner of the database could; what is left is a whole chain."""
+    with tenant_context(tenant), connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE audit_auditentry DISABLE TRIGGER audit_auditentry_append_only")
+        cursor.execute("DELETE FROM audit_auditentry WHERE sequence > %s", [after])
+        cursor.execute("ALTER TABLE audit_auditentry ENABLE TRIGGER audit_auditentry_append_only")
+
+
+def broken(tenant: Tenant) -> list[int]:
+    found = anchors_of(tenant.pk)
+    with tenant_context(tenant):
+        return verify_trail(found)
+
+
+def test_only_trails_that_went_on_are_written_down_again(tenant: Tenant, other_tenant: Tenant, anchors: Path) -> None:
+    assert append_anchors() == 0
+    act(tenant)
+    act(other_tenant, 2)
+    assert [append_anchors(), append_anchors()] == [2, 0]
+    act(tenant)
+    assert append_anchors() == 1
+    assert [anchor.sequence for anchor in anchors_of(tenant.pk)] == [1, 2]
+    assert [anchor.sequence for anchor in anchors_of(other_tenant.pk)] == [2]
+    assert broken(tenant) == broken(other_tenant) == []
+
+
+def test_nothing_is_written_where_no_file_is_named(tenant: Tenant, settings: Settings) -> None:
+    settings.AUDIT_ANCHORS = None
+    act(tenant)
+    assert append_anchors() == 0
+    assert anchors_of(tenant.pk) == []
+
+
+def test_trail_that_was_cut_no_longer_leads_to_its_anchor(tenant: Tenant, anchors: Path) -> None:
+    act(tenant, 3)
+    append_anchors()
+    cut(tenant, after=2)
+    with tenant_context(tenant):
+        assert verify_trail() == []
+    assert broken(tenant) == [3]
+    cut(tenant, after=0)
+    assert broken(tenant) == [3]
+
+
+def test_command_and_nightly_check_name_the_trail(
+    tenant: Tenant, other_tenant: Tenant, anchors: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    act(tenant, 3)
+    tasks.anchor()
+    call_command("verify_trails")
+    cut(tenant, after=2)
+    with pytest.raises(CommandError, match=r"^kestrel: not whole at 3$"):
+        call_command("verify_trails")
+    caplog.clear()
+    tasks.verify()
+    assert [record.getMessage() for record in caplog.records] == ["audit trail: kestrel: not whole at 3"]
+
+
+def test_page_says_what_it_compared_with(tenant: Tenant, anchors: Path, alice_client: Client) -> None:
+    def page() -> str:
+        return html.unescape(alice_client.get("/o/kestrel/audit/?check=1").content.decode())
+
+    act(tenant, 2)
+    assert "outside of the database" not in page()
+    append_anchors()
+    assert "It leads through 1 point written down outside of the database, the last at entry 2." in page()
+    anchors.write_bytes(anchors.read_bytes().replace(b'"at": "2', b'"at": "1'))
+    assert "The chain cannot be compared" in page()
+    cut(tenant, after=1)
+    assert "The chain is whole in itself" in page()
+
+
+def changed(line: bytes, **values: Any) -> bytes:
+    return json.dumps({**json.loads(line), **values}, sort_keys=True).encode() + b"\n"
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["changed", "deleted", "twice", "swapped", "nonsense", "resigned"])
+def test_file_that_was_changed_is_noticed(kind: str, position: int, tenant: Tenant, anchors: Path) -> None:
+    for _ in range(4):
+        act(tenant)
+        append_anchors()
+    lines = anchors.read_bytes().splitlines(keepends=True)
+    one, after = lines[position], lines[position + 1]
+    lines[position : position + 2] = {
+        "changed": [changed(one, heads={str(tenant.pk): [1, "0" * 64]}), after],
+        "deleted": [after],
+        "twice": [one, one, after],
+        "swapped": [after, one],
+        "nonsense": [b"{}\n", after],
+        "resigned": [changed(one, signature="0" * 64), after],
+    }[kind]
+    anchors.write_bytes(b"".join(lines))
+    with pytest.raises(AnchorsDamaged):
+        anchors_of(tenant.pk)
+
+
+def test_line_somebody_else_appended_is_noticed(tenant: Tenant, anchors: Path, settings: Settings) -> None:
+    act(tenant)
+    append_anchors()
+    own = settings.TIEOUT_KEK
+    settings.TIEOUT_KEK = bytes(32)
+    act(tenant)
+    append_anchors()
+    settings.TIEOUT_KEK = own
+    with pytest.raises(AnchorsDamaged, match="no key of ours"):
+        anchors_of(tenant.pk)
+
+
+def test_lines_of_a_key_that_was_replaced_are_vouched_for_by_later_ones(
+    tenant: Tenant, anchors: Path, settings: Settings
+) -> None:
+    act(tenant)
+    append_anchors()
+    settings.TIEOUT_KEK = bytes(32)
+    act(tenant)
+    append_anchors()
+    assert [anchor.sequence for anchor in anchors_of(tenant.pk)] == [1, 2]
+
+
+def test_last_line_is_found_however_long_it_is(tenant: Tenant, anchors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marketplace.audit.anchors.LAST_LINE_BYTES", 16)
+    for _ in range(3):
+        act(tenant)
+        append_anchors()
+    assert [anchor.sequence for anchor in anchors_of(tenant.pk)] == [1, 2, 3]
