@@ -49,6 +49,7 @@ from marketplace.cutover.words import (
     writes_drafts,
 )
 from marketplace.mapping.models import Flow, Stage
+from marketplace.mapping.queries import other_way
 from marketplace.mapping.templates import template
 from tenants.access import TenantRequest, member
 from tenants.choices import Role
@@ -75,6 +76,7 @@ def flow_page(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
         moves=moves_of(flow)[:RECENT_MOVES],
         closed_period=choice_words(flow, "closed_period"),
         pilot_documents=choice_words(flow, "pilot_documents"),
+        other_way=other_way(flow),
     )
     return TemplateResponse(request, "cutover/flow.html", context)
 

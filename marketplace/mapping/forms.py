@@ -176,6 +176,8 @@ class SourceOfTruthForm(forms.Form):
             label="When both sides changed",
             choices=SourceOfTruth.Rule.choices,
             initial=known.rule if known else SourceOfTruth.Rule.OWNER,
+            help_text="An edit on one side only goes to the other side. When both sides changed a field differently, one value "
+            "wins, and the conflict is kept with both. Of two changes of the very same time the owner’s wins.",
         )
         for name, words in SHARED_FIELDS.items():
             self.fields[f"{data_type}-field-{name}"] = forms.ChoiceField(

@@ -14,7 +14,8 @@ from connectors.sdk.records import Company, Customer, LedgerAccount, TaxRate
 from connectors.sdk.streams import WritableStream
 from marketplace.installations.models import Connection
 from marketplace.mapping.lists import standard_records
-from marketplace.mapping.models import Flow, SourceOfTruth
+from marketplace.mapping.models import Flow, SourceOfTruth, Stage
+from marketplace.mapping.pairs import can_run
 from marketplace.mapping.plan import Circumstances, Ledger
 from marketplace.mapping.templates import template
 from tenants.models import Tenant
@@ -100,6 +101,32 @@ def _contacts(flow: Flow, links: Mapping[str, str], about: Sequence[str] | None)
     are_all_known = about is not None and all(external_id in links for external_id in about)
     chosen = [links[external_id] for external_id in about or ()] if are_all_known else None
     return {found.id: found for found in standard_records(flow.target, Customer, chosen)}
+
+
+@dataclass(frozen=True)
+class OtherWay:
+    """What carries changes back from a two-way flow's target: a flow, or nothing, said in words."""
+
+    words: str
+    flow: Flow | None = None
+    may_add: bool = False
+
+
+def other_way(flow: Flow) -> OtherWay | None:
+    """None for flows that have one direction only."""
+    chosen = template(flow.template)
+    if not chosen.is_two_way:
+        return None
+    source, target = (connector(side.connector).manifest.name for side in (flow.source, flow.target))
+    mirror = Flow.objects.filter(template=flow.template, source=flow.target_id, target=flow.source_id).first()
+    stays = f"What is changed in {target} stays there; where {target} wins a conflict, each side keeps its own value."
+    if mirror is not None and mirror.stage in (Stage.PILOT, Stage.LIVE) and not mirror.is_paused:
+        return OtherWay(f"Changes in {target} go to {source}.", mirror)
+    if mirror is not None:
+        return OtherWay(f"The flow from {target} to {source} does not write yet. {stays}", mirror)
+    if can_run(chosen, flow.target, flow.source):
+        return OtherWay(f"No flow goes from {target} to {source}. {stays}", may_add=True)
+    return OtherWay(f"{source} cannot be written to. {stays}")
 
 
 _OUTCOMES = "SELECT flow_id, state, count(*) FROM posting_recordoutcome GROUP BY flow_id, state"

@@ -103,6 +103,8 @@ def add_flow(request: TenantRequest, template_slug: str) -> HttpResponse:
     except UnknownTemplate as error:
         raise Http404("No such flow.") from error
     form = FlowForm(chosen=chosen, connections=connected(), typed=request.POST if request.method == "POST" else None)
+    for name in ("source", "target"):
+        form.initial[name] = request.GET.get(name, "")
     if form.is_valid():
         try:
             flow = create_flow(slug=chosen.slug, user=request.user, **form.cleaned_data)

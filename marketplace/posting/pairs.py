@@ -171,18 +171,17 @@ class Pairs:
             conflict = open_here.pop(name)
             conflict.state, conflict.decided_at = Conflict.State.ENDED, self.at
             conflict.save(update_fields=["state", "decided_at"])
+            if conflict.flow_id != self.flow.pk:
+                ask_again(conflict.flow, [conflict.record.external_id])
         for clash in meeting.clashes:
             if clash.name in open_here:
                 self._still_open(open_here[clash.name], clash)
             else:
                 self.found.append(self._conflict(pair, record_id, clash))
         if meeting.is_for_the_way_back and self.mirror is not None:
-            ask_again(self.mirror, [self._contact_of(pair)])
+            ask_again(self.mirror, [contact_id_of(pair, self.flow)])
         is_ours = {name: conflict.flow_id == self.flow.pk for name, conflict in open_here.items()}
         return _held(self.flow, [c for c in meeting.clashes if not c.winner and is_ours.get(c.name, True)])
-
-    def _contact_of(self, pair: LinkedPair) -> str:
-        return pair.other_id_there if pair.one_id == self.flow.source_id else pair.one_id_there
 
     def _conflict(self, pair: LinkedPair, record_id: int, clash: Clash) -> Conflict:
         return Conflict(
@@ -259,6 +258,11 @@ def _is_one(flow: Flow) -> bool:
 def _ids(pair: LinkedPair, flow: Flow) -> tuple[str, str]:
     ids = (pair.one_id_there, pair.other_id_there)
     return ids if _is_one(flow) else (ids[1], ids[0])
+
+
+def contact_id_of(pair: LinkedPair, flow: Flow) -> str:
+    """The record at the flow's target."""
+    return _ids(pair, flow)[1]
 
 
 def new_pair(flow: Flow, external_id: str, contact_id: str, at: dt.datetime, pk: int) -> LinkedPair:

@@ -40,10 +40,9 @@ def replay_what_was_held(*, flow_id: uuid.UUID, reason_codes: tuple[str, ...], *
 
 @receiver(rules_changed)
 def replay_what_was_excluded(*, flow_ids: set[uuid.UUID], reason_codes: tuple[str, ...], **kwargs: Any) -> None:
-    """A scope or a source of truth was changed: what it had excluded is judged again."""
-    excluded = RecordOutcome.objects.filter(
-        flow_id__in=flow_ids, state=RecordOutcome.State.EXCLUDED, reason_code__in=reason_codes
-    )
-    excluded.update(is_replay_asked=True)
+    """A scope or a source of truth was changed: what it had excluded or held is judged again."""
+    decided = (RecordOutcome.State.EXCLUDED, RecordOutcome.State.HELD)
+    judged = RecordOutcome.objects.filter(flow_id__in=flow_ids, state__in=decided, reason_code__in=reason_codes)
+    judged.update(is_replay_asked=True)
     for flow_id in flow_ids:
         request_work(tenant_id=current_tenant().pk, kind="plan", key=str(flow_id))

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from marketplace.core.exports import csv_response
+from marketplace.posting.conflicts import conflicts
 from marketplace.posting.decisions import UnableToDecide, accept, exclude, post_again
 from marketplace.posting.forms import DecisionForm, IssueFilter, OneDecisionForm
 from marketplace.posting.models import RecordOutcome
@@ -148,5 +149,6 @@ def issue(request: TenantRequest, outcome_id: int) -> HttpResponse:
         "form": form,
         "may_decide": may_decide,
         "mapping_helps": outcome.reason_code in MAPPING_REASONS,
+        "open_conflict": conflicts(is_open=True).filter(flow=outcome.flow, record=outcome.record).first(),
     }
     return TemplateResponse(request, "posting/issue.html", context)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
-from marketplace.posting.models import Posting
+from marketplace.posting.models import Conflict, Posting
 
 #: reason code -> what is common to all records held for it. Completes "12 records: ...".
 REASONS: dict[str, str] = {
@@ -17,6 +18,7 @@ REASONS: dict[str, str] = {
     "split_repayment": "the repayment came from several accounts",
     "no_lines": "nothing to invoice",
     "no_name": "the customer has no name",
+    "contact_gone": "the contact is gone on the other side",
     "several_contacts": "several contacts look alike",
     "conflict": "both sides changed the same field",
     "changed_after_posting": "changed at the source after posting",
@@ -46,3 +48,13 @@ def document_words(posting: Posting) -> str:
     """Such as "Invoice 1001"; a document without a number goes by its reference."""
     name = DATA_TYPE_NAMES[posting.data_type][0]
     return f"{name.capitalize()} {posting.external_number or posting.number or posting.reference}".strip()
+
+
+def winner_words(conflict: Conflict) -> str:
+    """Such as "Xero: the newest change wins"; a person is named."""
+    side = conflict.flow.source if conflict.winner == Conflict.Winner.SOURCE else conflict.flow.target
+    name = connector(side.connector).manifest.name
+    if conflict.decided_by is not None:
+        return f"{name}, chosen by {conflict.decided_by}"
+    rule = conflict.get_rule_display()
+    return f"{name}: {rule[:1].lower()}{rule[1:]}"

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import pytest
 from django.db.models import F
 
+from connectors.providers.xero.simulator_contacts import Contacts
 from connectors.registry import connector
 from connectors.sdk.records import Customer
-from connectors.testing import Simulator
+from connectors.testing import Author, Simulator
 from marketplace.core.clock import now
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.mapping.models import Flow, SourceOfTruth, Stage
 from marketplace.posting.batches import UnableToPost
+from marketplace.posting.conflicts import conflicts, decide_conflicts, fingerprint_of
 from marketplace.posting.models import Conflict, LinkedPair, Posting, PostingBatch, RecordOutcome
 from marketplace.posting.planning import plan_flow
 from marketplace.posting.writing import write_postings
@@ -154,6 +157,32 @@ class TwoSides:
             (c.field, c.state, c.rule, winners[c.winner](c).connector if c.winner else "") for c in self.conflicts()
         ]
 
+    def shown(self) -> dict[int, str]:
+        """What a person sees who opens the page now."""
+        with tenant(self.owner):
+            return {conflict.pk: fingerprint_of(conflict) for conflict in conflicts(is_open=True)}
+
+    def choose(self, shown: dict[int, str] | None = None, **winners: str) -> None:
+        """A person decides: field -> connector."""
+        shown = self.shown() if shown is None else shown
+        choices = {
+            conflict.pk: "source" if conflict.flow.source.connector == winners[conflict.field] else "target"
+            for conflict in self.conflicts()
+            if conflict.field in winners and conflict.state == "open"
+        }
+        with tenant(self.owner):
+            decide_conflicts(choices=choices, shown=shown, user=self.user)
+
+    def drop_back(self) -> None:
+        """Nothing writes to the shop any more."""
+        assert self.back is not None
+        with tenant(self.owner):
+            RecordOutcome.objects.filter(flow=self.back).delete()
+            Flow.objects.filter(pk=self.back.pk).update(mapping=None)
+            self.back.mapping_versions.all().delete()
+            self.back.delete()
+        self.back = None
+
     def pairs(self) -> list[LinkedPair]:
         with tenant(self.owner):
             return list(LinkedPair.objects.order_by("id"))
@@ -215,3 +244,25 @@ def person(name: str = "Ada Hart", **more: Any) -> Customer:
 
 def people(count: int) -> Sequence[Customer]:
     return [person(f"Customer {n}", email=f"c{n}@example.com", phone=f"020 7946 {n:04}") for n in range(count)]
+
+
+def wait_past(side: Side, moment: dt.datetime | None) -> None:
+    """Let this system's clock run until after an instant at the other one."""
+    assert moment is not None
+    behind = (moment - side.simulator.now()).total_seconds()
+    if behind >= 0:
+        side.simulator.advance(behind + 1)
+
+
+def spell_in_capitals(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this Xero keeps names in capitals and telephone numbers without spaces."""
+    keep = Contacts.keep
+
+    def spelled(self: Contacts, row: dict[str, Any], *, by: Author) -> dict[str, Any]:
+        row["Name"] = row["Name"].upper()
+        row["Phones"] = [
+            {**phone, "PhoneNumber": str(phone.get("PhoneNumber", "")).replace(" ", "")} for phone in row["Phones"]
+        ]
+        return keep(self, row, by=by)
+
+    monkeypatch.setattr(Contacts, "keep", spelled)
