@@ -115,7 +115,8 @@ class TwoSides:
         for _ in range(10):
             self.plan()
             with tenant(self.owner):
-                if not Posting.objects.filter(state__in=ON_THE_WAY).exists():
+                is_replayed = RecordOutcome.objects.filter(is_replay_asked=True).exists()
+                if not is_replayed and not Posting.objects.filter(state__in=ON_THE_WAY).exists():
                     return
             self.write()
         raise AssertionError("It does not come to rest.")
