@@ -105,6 +105,14 @@ LOOKS = {
     "excluded": Look("quiet", "Excluded"),
     "reversed": Look("quiet", "Reversed", "undo"),
     "withdrawn": Look("quiet", "Withdrawn", "undo"),
+    # what is taken back
+    "planning": Look("info", "Being planned", "clock"),
+    "discarded": Look("quiet", "Discarded", "undo"),
+    "due": Look("info", "Waits its turn", "clock"),
+    "void": Look("info", "Take back", "undo"),
+    "entry": Look("info", "Entry against it", "up"),
+    "nothing": Look("quiet", "Gone already"),
+    "keep": Look("warn", "Stays", "pause"),
     # issues and discrepancies
     "open": Look("warn", "Open"),
     "resolved": Look("good", "Resolved"),

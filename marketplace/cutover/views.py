@@ -72,6 +72,7 @@ def flow_page(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
         checklist=checklist_of(needed, request, flow),
         missing=sum(not condition.is_met for condition in needed),
         previous=previous_stage(flow),
+        **_reversible(request, flow),
         totals=total_rows(outcome_totals(flow)),
         moves=moves_of(flow)[:RECENT_MOVES],
         closed_period=choice_words(flow, "closed_period"),
@@ -79,6 +80,17 @@ def flow_page(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
         other_way=other_way(flow),
     )
     return TemplateResponse(request, "cutover/flow.html", context)
+
+
+def _reversible(request: TenantRequest, flow: Flow) -> dict[str, Any]:
+    """What there is to take back, and since when the flow has been posting."""
+    began = moves_of(flow).filter(to_stage__in=[Stage.PILOT, Stage.LIVE]).order_by("-at").first()
+    in_ledger = in_ledger_count(flow)
+    return {
+        "in_ledger": in_ledger,
+        "may_reverse": bool(in_ledger) and request.membership.may(Role.BOOKKEEPER),
+        "posting_since": timezone.localdate(began.at) if began else flow.start_date,
+    }
 
 
 @member(Role.BOOKKEEPER)
@@ -111,6 +123,7 @@ def move(request: TenantRequest, flow_id: uuid.UUID, to_stage: str) -> HttpRespo
         button=step_of(flow, to_stage).button if is_forward else f"Go back to {Stage(to_stage).label}",
         checklist=checklist_of(needed, request, flow),
         missing=sum(not condition.is_met for condition in needed),
+        **_reversible(request, flow),
     )
     return TemplateResponse(request, "cutover/move.html", context)
 
@@ -191,7 +204,10 @@ def flow_move(request: TenantRequest, flow_id: uuid.UUID, move_id: int) -> HttpR
     """One step that was taken: who, when, the conditions as they stood, and what it did."""
     flow = the_flow(flow_id)
     taken = get_object_or_404(moves_of(flow), pk=move_id)
-    return TemplateResponse(request, "cutover/flow_move.html", frame(request, flow, taken=taken))
+    stages = list(Stage)
+    is_back = stages.index(Stage(taken.to_stage)) < stages.index(Stage(taken.from_stage))
+    context = frame(request, flow, taken=taken, is_back=is_back, **_reversible(request, flow))
+    return TemplateResponse(request, "cutover/flow_move.html", context)
 
 
 @member()

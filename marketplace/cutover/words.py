@@ -178,7 +178,9 @@ def back_effect(flow: Flow, to_stage: str, *, waiting: int, in_ledger: int) -> E
         happens.append("The comparison and its decisions are cleared; the audit trail keeps who decided what.")
     if flow.stage == Stage.LIVE:
         happens.append("A new comparison begins with the period you choose.")
-    stays = [f"{number_text(in_ledger)} entries stay in {ledger}; to undo one, void it there."] if in_ledger else []
+    stays = (
+        [f"{number_text(in_ledger)} entries stay in {ledger} until you plan to take them back."] if in_ledger else []
+    )
     if flow.stage == Stage.SANDBOX:
         stays.append("The cases you have run, with their results.")
     return Effect(happens=happens, stays=[*stays, "The field mapping, its versions, the scope and all records."])

@@ -14,8 +14,9 @@ from marketplace.cutover.models import Pair
 from marketplace.mapping.journal import Journal, OutOfBalance, journal_of
 from marketplace.mapping.plan import PlannedDocument
 from marketplace.mapping.queries import ledger_of
-from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.models import Posting, RecordOutcome, ReversalLine
 from marketplace.posting.queries import element_of
+from marketplace.posting.reversal_queries import reversal_line_of
 from marketplace.sync.models import Change, Record
 from tenants.models import Tenant
 
@@ -31,6 +32,7 @@ class Trace:
     journal: Journal | None
     element: Any  # this posting's part of the request
     pair: Pair | None
+    reversal: ReversalLine | None  # the last one that was confirmed
     siblings: Sequence[Posting]
     versions: Sequence[Posting]
 
@@ -43,6 +45,7 @@ def postings() -> QuerySet[Posting]:
         "record__connection",
         "batch",
         "depends_on",
+        "reverses",
         "pair__entry",
         "pair__resolved_by",
     )
@@ -62,6 +65,7 @@ def trace_of(posting: Posting, owner: Tenant) -> Trace:
         journal=_journal(posting, owner),
         element=element_of(posting),
         pair=getattr(posting, "pair", None),
+        reversal=reversal_line_of(posting),
         siblings=[other for other in family if other.purpose != posting.purpose and other.state != "withdrawn"],
         versions=[other for other in family if other.purpose == posting.purpose],
     )

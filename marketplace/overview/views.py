@@ -192,6 +192,7 @@ def posting(request: TenantRequest, posting_id: int) -> HttpResponse:
         "ledger_name": ledger_name,
         "request_line": _request_line(found),
         "flow_url": page_url("flow", request.tenant.slug, flow.pk),
+        "may_reverse": request.membership.may(Role.BOOKKEEPER),
     }
     return TemplateResponse(request, "overview/posting.html", context)
 

@@ -373,7 +373,7 @@ def _write_plan(reversal: Reversal, assessor: Assessor, postings: Sequence[Posti
         return
     current.lines.all().delete()
     ReversalLine.objects.bulk_create(lines, batch_size=1000)
-    current.effect = effect_of(postings, judged)
+    current.effect = effect_of((line.posting.currency, line.movements, line.action in ACTIVE) for line in lines)
     current.closed_until = assessor.closed_until
     current.state, current.planned_at, current.problem = Reversal.State.PLANNED, now(), ""
     current.save()
@@ -395,23 +395,16 @@ def _line(reversal: Reversal, posting: Posting, judged: Judgement) -> ReversalLi
     )
 
 
-def effect_of(postings: Sequence[Posting], judged: Mapping[int, Judgement]) -> list[dict[str, str]]:
-    """What these entries book on each account now, what the reversal takes off, and what is left, by currency."""
+def effect_of(entries: Iterable[tuple[str, Mapping[str, str], bool]]) -> list[dict[str, str]]:
+    """What entries (their currency, what they book, whether that goes) book on each account, what is taken off, what is left."""
     sums: dict[tuple[str, str], list[Decimal]] = {}
-    for posting in postings:
-        found = judged[posting.pk]
-        for account, amount in found.movements.items():
-            row = sums.setdefault((posting.currency, account), [Decimal(0), Decimal(0)])
-            row[0] += amount
-            row[1] -= amount if found.is_active else 0
+    for currency, movements, goes in entries:
+        for account, amount in movements.items():
+            row = sums.setdefault((currency, account), [Decimal(0), Decimal(0)])
+            row[0] += Decimal(amount)
+            row[1] -= Decimal(amount) if goes else 0
     return [
-        {
-            "currency": currency,
-            "account": account,
-            "before": str(before),
-            "reversal": str(change),
-            "after": str(before + change),
-        }
+        {"currency": currency, "account": account, "before": str(before), "reversal": str(change), "after": str(before + change)}
         for (currency, account), (before, change) in sorted(sums.items())
         if before or change
-    ]
+    ]  # fmt: skip

@@ -23,7 +23,7 @@ from marketplace.posting.keys import marked, posting_key
 from marketplace.posting.models import Posting, RecordOutcome, Reversal, ReversalLine
 from marketplace.posting.opposites import opposite, repayment_of
 from marketplace.posting.planning import FLYING, TAKEN_BACK, UNDER_WAY
-from marketplace.posting.reversal_planning import OPEN, selected
+from marketplace.posting.reversal_planning import OPEN, effect_of, selected
 from marketplace.posting.summaries import refresh_summary
 from marketplace.sync.columns import columns_of
 from tenants.context import current_tenant
@@ -316,7 +316,9 @@ def finish_reversal(reversal: Reversal) -> bool:
     if reversal.lines.filter(state__in=OPEN).exists():
         return False
     reversal.state, reversal.finished_at = Reversal.State.DONE, now()
-    reversal.save(update_fields=["state", "finished_at"])
+    lines = reversal.lines.values_list("posting__currency", "movements", "state")
+    reversal.effect = effect_of((currency, moved, state == State.DONE) for currency, moved, state in lines)
+    reversal.save(update_fields=["state", "finished_at", "effect"])
     counts = _counts(reversal)
     summary = f"Took back {counts.get(State.DONE, 0)} entries, {counts.get(State.HELD, 0)} stay: {reversal.covers}"
     _record(None, "done", reversal, summary, counts)
