@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
 from allauth.account.models import EmailAddress
+from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
@@ -26,9 +28,11 @@ def make_user(full_name: str) -> User:
 
 
 @pytest.fixture(autouse=True)
-def _empty_cache() -> None:
-    """Rate limits of one test must not count in the next."""
+def _empty_counters() -> None:
+    """Rate limits and providers' allowances of one test must not count in the next."""
     cache.clear()
+    with redis.Redis.from_url(settings.REDIS_URL) as counted:
+        counted.flushdb()
 
 
 @pytest.fixture

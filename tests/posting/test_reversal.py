@@ -178,7 +178,7 @@ def test_overloaded_ledger_is_waited_for(books: Books) -> None:
     with pytest.raises(UnableToPost) as caught:
         work(books)
     assert caught.value.retry_in == dt.timedelta(seconds=70)
-    books.let_quiet_time_pass()
+    books.let_time_pass(caught.value.retry_in)
     work(books)
     assert again(books, reversal).state == "done"
 

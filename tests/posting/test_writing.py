@@ -127,6 +127,7 @@ def test_ledger_that_asks_to_slow_down_leaves_everything_planned(books: Books) -
     assert books.entries() == []
     assert books.postings()[0].state == "planned"
     books.simulator.faults.clear()
+    books.let_time_pass(error.retry_in)
     books.write()
     assert len(books.entries()) == 1
 

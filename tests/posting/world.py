@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+import redis
+from django.conf import settings
 from django.db.models import F
 
 from connectors.sdk.records import Order, Party, SaleLine, SalePayment, Tax
@@ -126,12 +128,14 @@ class Books:
         self.let_time_pass(dt.timedelta(minutes=1))
 
     def let_time_pass(self, time: dt.timedelta) -> None:
-        """For open requests and for the ledger."""
+        """For open requests, for the ledger, and for what was counted of its allowance."""
         with tenant(self.owner):
             PostingBatch.objects.update(
                 sent_at=F("sent_at") - time, intended_at=F("intended_at") - time, deadline_at=F("deadline_at") - time
             )
         self.simulator.advance(time.total_seconds())
+        with redis.Redis.from_url(settings.REDIS_URL) as counted:
+            counted.flushdb()
 
     def entries(self, data_type: str = "invoice", action: str = "create") -> list[dict[str, Any]]:
         """What the ledger itself says we did."""

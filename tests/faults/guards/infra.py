@@ -49,7 +49,7 @@ def _() -> None:
 
 
 @guard(
-    "redirects are not followed",
+    "a redirect is an answer like any other",
     noticed_by="tests/faults/test_exchange.py::test_token_goes_to_no_other_address",
     in_ci=True,
 )
