@@ -22,6 +22,9 @@ WITHOUT_REDIS_SECONDS = 0.2
 TURN_POLL_SECONDS = 0.05
 TURN_LEASE_SECONDS = 120.0  # longer than any call; a worker that died gives its turn back after so long
 SLICES = 30
+#: A call counts at the provider when it arrives, and some take longer than others: windows are kept open a little longer. Where a
+#: second is the window, the next ten would otherwise overtake the last of the ten before.
+MARGIN_SECONDS = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class SharedBudget:
         keys = [*windows, self._own_key(f"{counts}:reported"), self._own_key("refused")]
         arguments: list[int] = [amount, int(counts == "cost")]
         for limit in limits:
-            arguments += [limit.amount, max(1, int(limit.seconds * 1000 / self.speed))]
+            arguments += [limit.amount, max(1, int((limit.seconds + MARGIN_SECONDS) * 1000 / self.speed))]
         self._wait_for(lambda: float(counters().run(_SPEND, keys, *arguments)) / 1000, longest_wait)
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:

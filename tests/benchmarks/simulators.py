@@ -15,10 +15,10 @@ SPEED = 600  # the providers' limits stay, ten minutes of them pass in a second
 
 @contextmanager
 def serving(
-    slugs: tuple[str, ...], state: Path, credentials: Mapping[str, Mapping[str, str]]
+    slugs: tuple[str, ...], state: Path, credentials: Mapping[str, Mapping[str, str]], speed: int = SPEED
 ) -> Iterator[dict[str, str]]:
     """The address of each simulator while the block runs."""
-    processes = {slug: _start(slug, state / slug, credentials[slug]) for slug in slugs}
+    processes = {slug: _start(slug, state / slug, credentials[slug], speed) for slug in slugs}
     try:
         yield {slug: _address(process) for slug, process in processes.items()}
     finally:
@@ -28,11 +28,11 @@ def serving(
             process.communicate(timeout=20)
 
 
-def _start(slug: str, state: Path, credentials: Mapping[str, str]) -> subprocess.Popen[str]:
+def _start(slug: str, state: Path, credentials: Mapping[str, str], speed: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "connectors.testing.serve", slug, "--port", "0", "--state", str(state)]
     ours = {f"CONNECTOR_{slug.upper()}_{name.upper()}": value for name, value in credentials.items()}
     return subprocess.Popen(
-        [*command, "--speed", str(SPEED)], stdout=subprocess.PIPE, text=True, env={**os.environ, **ours}
+        [*command, "--speed", str(speed)], stdout=subprocess.PIPE, text=True, env={**os.environ, **ours}
     )
 
 
