@@ -88,6 +88,7 @@ class Control:
             "total": sum(calls.values()),
             "refused_429": counts["refused_429"],
             "connections": self._simulator.connections_seen(),
+            "faults": dict(self._simulator.faults.met),
         }
 
     def deliveries(self, arguments: Mapping[str, Any]) -> Any:

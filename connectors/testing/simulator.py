@@ -20,7 +20,7 @@ from connectors.sdk.oauth import ConnectorKeys
 from connectors.sdk.records import Record
 from connectors.testing.consent import Consent
 from connectors.testing.control import Control
-from connectors.testing.faults import Fault, Faults, break_off, half_of
+from connectors.testing.faults import INSTEAD, Fault, Faults, answer_instead, spoilt
 from connectors.testing.ledger import Action, Author, Ledger
 from connectors.testing.oauth_server import Grant, OAuthRules, OAuthServer
 from connectors.testing.outbox import Delivery, Habits, Outbox
@@ -276,34 +276,20 @@ class Simulator(Consent):
 
     def _fail_before(self, fault: Fault, request: Request, environ: WSGIEnvironment) -> Response | None:
         """Trouble that keeps the work from being done."""
-        match fault.kind:
-            case "status":
-                refusal = self.error_response(fault.status, "Trouble was asked for.")
-                if fault.seconds:
-                    refusal.headers["Retry-After"] = f"{fault.seconds:g}"
-                return refusal
-            case "html":
-                return Response("<html><body>Maintenance</body></html>", content_type="text/html")
-            case "drop_before":
-                break_off(environ)
-                return Response()
-            case "slow":
-                time.sleep(fault.seconds)
-            case "reset_token":
-                with self.lock:
-                    self.oauth.expire_access(self.token_of(request))
+        if fault.kind == "slow":
+            time.sleep(fault.seconds)
+        elif fault.kind == "reset_token":
+            with self.lock:
+                self.oauth.expire_access(self.token_of(request))
+        elif fault.kind in INSTEAD and not fault.works:
+            return answer_instead(fault, self.error_response, environ)
         return None
 
     def _fail_after(self, fault: Fault, response: Response, environ: WSGIEnvironment) -> Response:
         """Trouble that loses the answer to work that was done."""
-        if fault.kind == "drop_after":
-            break_off(environ)
-        elif fault.kind == "half_body":
-            body = response.get_data()
-            cut = Response(half_of(body, environ), response.status_code, content_type=response.content_type)
-            cut.content_length = max(2, len(body))
-            return cut
-        return response
+        if fault.kind in INSTEAD:
+            return answer_instead(fault, self.error_response, environ)
+        return spoilt(fault, response, environ)
 
     def _dispatch(self, request: Request) -> Response:
         try:
