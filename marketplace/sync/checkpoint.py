@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.db import DataError
 from django.db import connection as database
 
 from connectors.sdk.client import dump_json
@@ -26,6 +29,10 @@ class Accepted:
 
     changed: int
     data_types: frozenset[str]
+
+
+class Unstorable(DataError):
+    """A value that the database would take and should not."""
 
 
 def accept_page(
@@ -66,7 +73,7 @@ def digest_of(body: bytes, is_deleted: bool) -> str:
 
 
 def _copy(cursor: Any, connection_id: uuid.UUID, records: Sequence[SourceRecord], zone: ZoneInfo) -> None:
-    with cursor.copy(_COPY) as copy:
+    with database.wrap_database_errors, cursor.copy(_COPY) as copy:
         for position, source in enumerate(records):
             copy.write_row(_row(position, connection_id, source, zone))
 
@@ -88,8 +95,8 @@ def _row(position: int, connection_id: uuid.UUID, source: SourceRecord, zone: Zo
         columns.occurred_on,
         columns.number[:120],
         columns.reference[:255],
-        columns.amount,
-        columns.tax_amount,
+        _finite(columns.amount),
+        _finite(columns.tax_amount),
         columns.currency,
         columns.party[:255],
         columns.ledger_account,
@@ -98,18 +105,35 @@ def _row(position: int, connection_id: uuid.UUID, source: SourceRecord, zone: Zo
 
 def storable(body: bytes) -> str:
     """JSON text PostgreSQL can hold: it has no NUL character."""
-    return body.decode().replace("\\u0000", "")
+    text = body.decode()
+    return _NUL.sub(r"\1", text) if "\\u0000" in text else text
+
+
+def _finite(amount: Decimal | None) -> Decimal | None:
+    """PostgreSQL would keep a NaN, and every sum would be one from then on."""
+    if amount is not None and not amount.is_finite():
+        raise Unstorable(f"{amount} is not an amount")
+    return amount
 
 
 def _keep_rejected(connection_id: uuid.UUID, data_type: str, rejected: Sequence[RejectedRow], at: dt.datetime) -> None:
     rows = [
-        (connection_id, data_type, row.external_id[:120], row.reason, json.dumps(row.raw, default=str), at)
+        (
+            connection_id,
+            data_type,
+            row.external_id[:120].replace("\0", ""),
+            row.reason.replace("\0", ""),
+            storable(json.dumps(row.raw, default=str).encode()),
+            at,
+        )
         for row in rejected
     ]
     with database.cursor() as cursor:
         cursor.executemany(_REJECT, rows)
 
 
+#: The escape of a NUL, unless its backslash is itself escaped.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _STAGE = """
     CREATE TEMP TABLE incoming (
         position int, connection_id uuid, data_type text, external_id text, version text, digest text, body jsonb, raw jsonb,

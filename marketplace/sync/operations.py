@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from django.db import DataError
 from django.db.models import F
 
 from connectors.registry import connector
 from connectors.sdk.client import Client
-from connectors.sdk.errors import ConnectorError, RateLimited, TransientError
+from connectors.sdk.errors import ConnectorError, RateLimited, TransientError, UnexpectedResponse
 from connectors.sdk.streams import Page, Stream
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
@@ -25,11 +26,13 @@ from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.sync.checkpoint import accept_page, digest_of
 from marketplace.sync.models import Record, RejectedRow, StreamState, SyncRun
+from marketplace.sync.sifting import without_unstorable
 from marketplace.sync.signals import records_changed
 from tenants.context import tenant
 from tenants.models import User
 
 OFFLINE_RETRY = dt.timedelta(minutes=1)
+UNREADABLE_RETRY = dt.timedelta(minutes=5)  # a page of maintenance passes; an answer that changed its shape does not
 PERSON_NEEDED_RETRY = dt.timedelta(minutes=15)  # nothing changes before somebody acts; a reconnection asks at once
 
 
@@ -125,6 +128,18 @@ def _read_pages(reading: Reading, client: Client) -> bool:
 def _checkpoint(reading: Reading, page: Page, client: Client) -> None:
     """Records, changes, counts and cursor in one transaction: a crash repeats a page, it never skips one.
     A reader that was overtaken puts nothing back to where it had been."""
+    try:
+        _commit_page(reading, page, client)
+    except DataError:
+        sifted = without_unstorable(
+            reading.tenant_id, reading.connection.id, reading.stream.data_type, page, reading.zone
+        )
+        _commit_page(reading, sifted, client)
+    client.calls = 0
+    reading.state.cursor = page.cursor
+
+
+def _commit_page(reading: Reading, page: Page, client: Client) -> None:
     with holding_lease(reading.tenant_id):
         accepted = accept_page(
             connection_id=reading.connection.id,
@@ -145,8 +160,6 @@ def _checkpoint(reading: Reading, page: Page, client: Client) -> None:
             problem="",
         )
         Connection.objects.filter(pk=reading.connection.pk).update(last_ok_at=now())
-    client.calls = 0
-    reading.state.cursor = page.cursor
 
 
 def _finish(reading: Reading) -> None:
@@ -177,6 +190,8 @@ def _stop(reading: Reading, client: Client, error: ConnectorError) -> dt.timedel
         ask_for_summary(reading.tenant_id)
     if isinstance(error, RateLimited):
         return dt.timedelta(seconds=error.retry_after)
+    if isinstance(error, UnexpectedResponse):
+        return UNREADABLE_RETRY
     return OFFLINE_RETRY if isinstance(error, TransientError) else PERSON_NEEDED_RETRY
 
 
@@ -191,17 +206,25 @@ def fetch_records(
         page = stream.fetch(client, external_ids[start : start + stream.page_size])
         found |= {record.external_id for record in page.records if record.record.data_type == data_type}
         found |= {row.external_id for row in page.rejected}
-        with tenant(tenant_id):
-            accept_page(
-                connection_id=connection.id,
-                records=page.records,
-                rejected=page.rejected,
-                data_type=data_type,
-                run_id=None,
-                zone=zone,
-                at=now(),
-            )
+        try:
+            _accept_fetched(tenant_id, connection, data_type, page, zone)
+        except DataError:
+            sifted = without_unstorable(tenant_id, connection.id, data_type, page, zone)
+            _accept_fetched(tenant_id, connection, data_type, sifted, zone)
     return found
+
+
+def _accept_fetched(tenant_id: uuid.UUID, connection: Connection, data_type: str, page: Page, zone: ZoneInfo) -> None:
+    with tenant(tenant_id):
+        accept_page(
+            connection_id=connection.id,
+            records=page.records,
+            rejected=page.rejected,
+            data_type=data_type,
+            run_id=None,
+            zone=zone,
+            at=now(),
+        )
 
 
 def mark_deleted(*, connection: Connection, data_type: str, external_ids: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,8 @@ from connectors.registry import connector
 from connectors.testing import Simulator
 from connectors.testing.faults import Fault
 from marketplace.installations.models import Connection
-from marketplace.sync.models import Change, Record, StreamState, SyncRun
+from marketplace.sync.checkpoint import storable
+from marketplace.sync.models import Change, Record, RejectedRow, StreamState, SyncRun
 from marketplace.sync.operations import read_stream
 from tenants.context import tenant as tenant_context
 from tenants.models import Tenant, User
@@ -95,3 +97,36 @@ def _read_all_again(owner: Tenant, connection: Connection) -> None:
     assert not read(owner, connection)
     with tenant_context(owner):
         assert Change.objects.count() == before
+
+
+POISON: dict[str, tuple[str, Any]] = {
+    "a number of 400 digits": ("Total", Decimal("1E+400")),
+    "a NUL in its number": ("InvoiceNumber", "S7\x00"),
+    "no number": ("Total", "NaN"),
+    "too many digits": ("SubTotal", Decimal("1E+131100")),
+}
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_record_that_cannot_be_kept_does_not_hold_up_its_page(
+    name: str, tenant: Tenant, ledger: Connection, xero: Simulator, tell: Any
+) -> None:
+    enter(xero, range(30))
+    field, value = POISON[name]
+    kept_bodies = xero.store[f"Invoices:{xero.organisations()[0]['id']}"]
+    body = next(body for body in kept_bodies.values() if body["InvoiceNumber"] == "S7")
+    body[field] = value
+    assert not read(tenant, ledger)
+    expected = {f"S{number}" for number in range(30)}
+    with tenant_context(tenant):
+        rejected = RejectedRow.objects.filter(connection=ledger, resolved_at=None)
+        assert kept(tenant, ledger).keys() == expected - {"S7"}
+        assert [row.external_id for row in rejected] == [_id(7)]
+        assert "cannot be kept" in rejected[0].reason or "cannot read" in rejected[0].reason
+    tell("C6", "a record that cannot be kept", tried=1, events=30, malformed=1)
+
+
+def test_text_that_looks_like_a_nul_is_kept_as_it_is() -> None:
+    for text in ("a\\u0000b", "a\\\\u0000b", "tab\tu0000"):
+        assert json.loads(storable(json.dumps(text).encode())) == text
+    assert json.loads(storable(json.dumps("a\x00b").encode())) == "ab"
