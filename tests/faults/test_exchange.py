@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from connectors.sdk.client import Access, Client, FixedToken
-from connectors.sdk.errors import OutcomeUnknown, RateLimited, TransientError, UnexpectedResponse
+from connectors.sdk.errors import OutcomeUnknown, RateLimited, RecordRejected, TransientError, UnexpectedResponse
 from connectors.sdk.exchange import MAX_ANSWER_BYTES
+from connectors.sdk.streams import Outcome, Written, part_by_part
 from tests.connectors.sample.client import SampleClient
 from tests.faults import rough
 from tests.faults.rough import Rough
@@ -137,3 +138,18 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
+
+
+def test_batch_confirmed_in_part_is_not_unwritten() -> None:
+    """A batch that takes several writes: whoever thinks that nothing was written sends what was written once more."""
+
+    def sending(*outcomes: Outcome) -> Iterator[Outcome]:
+        yield from outcomes
+        raise RateLimited("Slow down.", retry_after=1)
+
+    refused = RecordRejected("No.")
+    with pytest.raises(OutcomeUnknown):
+        part_by_part("Sample", sending(refused, Written(external_id="1")))
+    with pytest.raises(RateLimited):
+        part_by_part("Sample", sending(refused))
+    assert part_by_part("Sample", iter([refused])) == [refused]

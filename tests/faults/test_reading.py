@@ -63,7 +63,7 @@ def read(owner: Tenant, connection: Connection) -> str:
         return SyncRun.objects.filter(connection=connection, data_type="invoice").latest("started_at").problem
 
 
-@pytest.mark.parametrize("kind", ["status", "half_body", "html"])
+@pytest.mark.parametrize("kind", ["status", "half_body", "html", "error_body", "empty", "cut_gzip"])
 def test_list_that_breaks_off_and_changes_loses_nothing_and_deletes_nothing(
     kind: Any,
     tenant: Tenant,

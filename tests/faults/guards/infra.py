@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx
 
+from connectors.providers.xero import listing
 from connectors.sdk import client, exchange
 from connectors.sdk.errors import UnexpectedResponse
 from marketplace.posting import writing
+from marketplace.sync import operations as reading
 from tests.faults.removal import guard, replace
 
 EXCHANGE = "tests/faults/test_exchange.py::test_answer_that_is_none_ends_in_time_and_says_what_it_means"
@@ -81,3 +83,20 @@ def _() -> None:
 @guard("a database that was moved knows that it was restored", noticed_by=f"{RESTORE}[0-copied-xero]")
 def _() -> None:
     replace(writing, "restored_at", lambda: None)
+
+
+@guard(
+    "an answer without its list is no complete listing",
+    noticed_by="tests/faults/test_reading.py::test_list_that_breaks_off_and_changes_loses_nothing_and_deletes_nothing[error_body]",
+    in_ci=True,
+)
+def _() -> None:
+    replace(listing, "rows_of", lambda answer, list_key: list(answer.get(list_key) or []))
+
+
+@guard(
+    "a record that cannot be kept is set aside",
+    noticed_by="tests/faults/test_reading.py::test_record_that_cannot_be_kept_does_not_hold_up_its_page[no number]",
+)
+def _() -> None:
+    replace(reading, "without_unstorable", lambda tenant_id, connection_id, data_type, page, zone: page)
