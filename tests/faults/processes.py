@@ -17,6 +17,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection
 
+from tests.faults.points import Act, Point
+
 POLL_SECONDS = 0.05
 
 
@@ -96,22 +98,32 @@ class Workers:
             kill(self._dice.choice(children))
             self.kills += 1
 
-    def pause_before_writing(self, slug: str, words: str) -> None:
-        """Stop the worker that is about to send a write with these words in it."""
-        for name in ("paused", "ended"):
-            (self._folder / f"{name}-{slug}").unlink(missing_ok=True)
-        (self._folder / f"pause-{slug}").write_text(words)
+    def strike(self, point: Point, act: Act, words: str = "") -> None:
+        """Ask for one process to be killed or stopped at this point, with these words in what it sends if it sends anything."""
+        for name in ("struck", "ended"):
+            self._file(name, point).unlink(missing_ok=True)
+        part = self._file("asked", point)
+        part.write_text(f"{act} {words}")
+        part.rename(self._file("strike", point))
 
-    def paused(self, slug: str) -> int:
-        """The process that stands right before its write, once it does."""
-        path = self._folder / f"paused-{slug}"
-        wait_until(lambda: path.exists() and is_stopped(path.read_text()), f"a worker stopped before writing to {slug}")
+    def wait_for_strike(self, point: Point) -> None:
+        """Until a process came to this point."""
+        wait_until(self._file("struck", point).exists, f"a process that comes to: {point.name}", 30)
+
+    def stopped(self, point: Point) -> int:
+        """The process that stands at this point, once it does."""
+        path = self._file("struck", point)
+        wait_until(lambda: path.exists() and is_stopped(path.read_text()), f"a process standing at: {point.name}")
         return int(path.read_text())
 
-    def go_on(self, pid: int, slug: str) -> None:
-        """Let the paused process send, and do whatever it does with the answer."""
+    def go_on(self, pid: int, point: Point) -> None:
+        """Let the stopped process go on, and do whatever it does."""
         os.kill(pid, signal.SIGCONT)
-        wait_until((self._folder / f"ended-{slug}").exists, "the end of the paused work")
+        ended = self._file("ended", point)
+        wait_until(lambda: ended.exists() or not is_alive(pid), f"the end of what stood still at: {point.name}")
+
+    def _file(self, name: str, point: Point) -> Path:
+        return self._folder / f"{name}-{point.file}"
 
 
 def kill(pid: int) -> None:
@@ -122,6 +134,13 @@ def kill(pid: int) -> None:
         return
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        return not Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].startswith("Z")
+    except FileNotFoundError:
+        return False
+
+
 def is_stopped(pid: str) -> bool:
     try:
         return bool(pid) and Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].startswith("T")
@@ -130,8 +149,9 @@ def is_stopped(pid: str) -> bool:
 
 
 @contextmanager
-def workers(count: int, folder: Path, *, seed: int = 1, written_at_once: int = 10) -> Iterator[Workers]:
-    """Small batches, so that there are many writes to go wrong."""
-    command = [sys.executable, "-m", "tests.faults.worker", str(count), str(folder), str(written_at_once)]
+def workers(count: int, folder: Path, *, seed: int = 1, written_at_once: int = 10, webs: int = 0) -> Iterator[Workers]:
+    """Small batches, so that there are many writes to go wrong. `webs` processes take deliveries at the public address."""
+    numbers = map(str, (count, webs, folder, written_at_once))
+    command = [sys.executable, "-m", "tests.faults.worker", *numbers]
     with running(command, folder / "workers.log") as parent:
         yield Workers(parent, folder, seed)

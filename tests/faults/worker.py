@@ -1,101 +1,94 @@
-"""Workers as processes of their own: `python -m tests.faults.worker COUNT FOLDER WRITTEN_AT_ONCE`.
+"""Workers as processes of their own: `python -m tests.faults.worker WORKERS WEBS FOLDER WRITTEN_AT_ONCE`.
 
-The parent loads the product once and keeps COUNT children at work; one that was killed is replaced at once. A file
-`pause-<slug>` in FOLDER stops the child that is about to send what the file says to that provider: with its request built, and not
-one byte of it sent.
+The parent loads the product once and keeps so many workers and web servers alive; one that was killed is replaced at once. Each can be
+struck at the points of `points.py`.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import django
-import httpx
 from django.conf import settings
 
+from tests.faults.points import Strikes
+
 IDLE_SECONDS = 0.05
+Role = Callable[[Strikes], None]
 
 
-def main(count: int, folder: Path, written_at_once: int) -> None:
+def main(worker_count: int, web_count: int, folder: Path, written_at_once: int) -> None:
     django.setup()
     from tests.faults.tempo import hasten  # noqa: PLC0415 -- needs the loaded applications
 
     hasten(written_at_once)
+    strikes = Strikes(folder)
+    strikes.watch()
+    serve = web_server() if web_count else work
+    wanted: Counter[Role] = Counter({work: worker_count, serve: web_count} if web_count else {work: worker_count})
     signal.signal(signal.SIGTERM, _end_children)
     while True:
-        while len(_children) < count:
-            _children.add(_fork(folder))
+        for role in (wanted - Counter(_children.values())).elements():
+            _children[_fork(role, strikes)] = role
         died, _ = os.wait()
-        _children.discard(died)
+        _children.pop(died, None)
 
 
-def _fork(folder: Path) -> int:
+def _fork(role: Role, strikes: Strikes) -> int:
     child = os.fork()
     if child:
         return child
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        _work(folder)
+        role(strikes)
     finally:
         os._exit(1)
 
 
-def _work(folder: Path) -> None:
+def work(strikes: Strikes) -> None:
     from marketplace.core.work import claim_work, do_work  # noqa: PLC0415 -- needs the loaded applications
-    from marketplace.installations.clients import http_for  # noqa: PLC0415 -- the same
 
-    pauses = [Pause(folder, slug) for slug in settings.SIMULATORS]
-    for pause in pauses:
-        http_for(pause.slug).event_hooks["request"].append(pause)
     while True:
         claim = claim_work()
         if claim is None:
             time.sleep(IDLE_SECONDS)
         else:
             do_work(claim)
-            for pause in pauses:
-                pause.tell_end()
+            strikes.tell_end()
 
 
-class Pause:
-    """Stops this process right before a write to one provider, when it was asked to."""
-
-    def __init__(self, folder: Path, slug: str) -> None:
-        self.slug = slug
-        self._asked, self._done, self._ended = (folder / f"{name}-{slug}" for name in ("pause", "paused", "ended"))
-        self._was_here = False
-
-    def __call__(self, request: httpx.Request) -> None:
-        if not is_write(request) or not self._is_asked(request.content):
-            return
-        self._was_here = True
-        self._done.write_text(str(os.getpid()))
-        os.kill(os.getpid(), signal.SIGSTOP)
-
-    def _is_asked(self, body: bytes) -> bool:
-        """The file holds what the request must contain; whoever takes it away is the one who stops."""
-        try:
-            if self._asked.read_bytes() not in body:
-                return False
-            self._asked.unlink()
-        except FileNotFoundError:
-            return False
-        return True
-
-    def tell_end(self) -> None:
-        """The work in which this process stood still has come to its end."""
-        if self._was_here:
-            self._was_here = False
-            self._ended.touch()
+class QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the sender keeps the log that counts."""
 
 
-def is_write(request: httpx.Request) -> bool:
-    """Documents carry a key by which the provider knows a repeated request."""
-    return "idempotency-key" in request.headers or "requestid" in request.url.params
+def web_server() -> Role:
+    """All web processes take deliveries from one listening socket."""
+    from marketplace.wsgi import application  # noqa: PLC0415 -- needs the loaded applications
+
+    address = urlsplit(settings.PUBLIC_URL)
+    listening = socket.create_server((str(address.hostname), int(address.port or 0)), backlog=64)
+
+    def serve(strikes: Strikes) -> None:
+        server = WSGIServer(listening.getsockname(), QuietHandler, bind_and_activate=False)
+        server.socket = listening
+        server.server_name, server.server_port = str(address.hostname), int(address.port or 0)
+        server.setup_environ()
+        server.set_app(application)
+        while True:
+            server.handle_request()
+            strikes.tell_end()
+
+    return serve
 
 
 def _end_children(number: int, frame: object) -> None:
@@ -104,7 +97,7 @@ def _end_children(number: int, frame: object) -> None:
     os._exit(0)
 
 
-_children: set[int] = set()
+_children: dict[int, Role] = {}
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

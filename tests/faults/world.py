@@ -63,12 +63,22 @@ class World:
         with tenant(self.business.owner):
             return not Posting.objects.filter(state__in=ON_THE_WAY).exists()
 
+    def count_posted(self) -> int:
+        with tenant(self.business.owner):
+            return Posting.objects.filter(state=Posting.State.POSTED).count()
+
     def wait(self, seconds: float = 120.0) -> None:
         wait_until(self.is_done, "all work done", seconds)
 
 
 def is_more_coming(kinds: Collection[str]) -> bool:
     return WorkItem.objects.filter(kind__in=kinds, due_at__lte=Now() + SETTLING).exists()
+
+
+def sending_ended() -> bool:
+    """The shop has nothing left to tell."""
+    with provider("shopify") as simulated:
+        return all(entry["status"] in ("delivered", "dropped", "given_up") for entry in simulated.deliveries())
 
 
 def work_quietly() -> None:

@@ -1,0 +1,143 @@
+"""C1 and C2: every named point of our code, killed exactly there, and stopped there beyond the lease.
+
+Each round does everything at once: orders are placed and told of, both ways of losing an answer are met, tokens have run out, the
+shop's lists are read. Several processes are struck in it, each at another point; what they left others take over.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from pytest_django import Settings
+
+from connectors.sdk.records import Order
+from marketplace.core.clock import now
+from marketplace.core.models import EventCopy
+from marketplace.core.work import request_work
+from marketplace.installations.models import Connection
+from tenants.context import tenant
+from tests.benchmarks.driving import KINDS, Business, provider
+from tests.faults.books import check
+from tests.faults.campaign import Size
+from tests.faults.conftest import Tell
+from tests.faults.points import POINTS, Point
+from tests.faults.processes import Workers, free_port, wait_until, workers
+from tests.faults.tempo import LEASE_SECONDS
+from tests.faults.world import World, connect, is_more_coming, make_orders, sending_ended
+
+pytestmark = [pytest.mark.faults, pytest.mark.stack]
+
+SEEN, ORDERS_A_ROUND = 15, 3
+AT_ONCE = 5
+FAULTS = (("PUT /api.xro/2.0/Invoices", "drop_before"), ("PUT /api.xro/2.0/Payments", "drop_after"))
+EVERYTHING = (*KINDS, "events", "subscribe")
+
+
+@pytest.fixture
+def address(settings: Settings) -> str:
+    """Where the web servers among the workers listen."""
+    found = f"http://127.0.0.1:{free_port()}"
+    settings.PUBLIC_URL = found
+    return found
+
+
+@dataclass
+class Rounds:
+    """One world, stirred again and again while processes are struck."""
+
+    world: World
+    crew: Workers
+    orders: list[Order]
+    reached: list[Point] = field(default_factory=list)
+
+    def stir(self) -> None:
+        """Give every part of the product something to do."""
+        world = self.world
+        with provider("xero") as ledger:
+            for match, kind in FAULTS:
+                ledger.http.post("/_sim/faults", json={"match": match, "kind": kind}).raise_for_status()
+        with tenant(world.business.owner):
+            Connection.objects.update(token_expires_at=now() - dt.timedelta(minutes=1))
+            request_work(tenant_id=world.business.owner.pk, kind="subscribe", key=str(world.source.pk))
+        fresh = [self.orders.pop() for _ in range(ORDERS_A_ROUND)]
+        world.sell(fresh, emit=True)
+        world.read()
+
+    def settle(self) -> None:
+        """Everything told, followed, read, planned and written; and nothing lost or twice in the books."""
+        wait_until(self.is_over, "the end of a round")
+        check(self.world.business, self.world.flows, self.world.orders)
+
+    def is_over(self) -> bool:
+        if is_more_coming(EVERYTHING) or not self.world.is_done() or not sending_ended():
+            return False
+        return not EventCopy.objects.filter(done_at=None).exists()
+
+    def kill_at(self, points: Sequence[Point]) -> None:
+        for point in points:
+            self.crew.strike(point, "kill")
+        self.stir()
+        for point in points:
+            self.crew.wait_for_strike(point)
+        self.settle()
+        self.reached += points
+
+    def stop_at(self, points: Sequence[Point]) -> None:
+        for point in points:
+            self.crew.strike(point, "stop")
+        self.stir()
+        stopped = [(self.crew.stopped(point), point) for point in points]
+        time.sleep(LEASE_SECONDS * 1.5)  # the fault itself: they stand still until others have their leases
+        for pid, point in stopped:
+            self.crew.go_on(pid, point)
+        self.settle()
+        self.reached += points
+
+
+@pytest.fixture
+def rounds(business: Business, address: str, simulators: dict[str, str], tmp_path: Path) -> Iterator[Rounds]:
+    orders = make_orders(SEEN + len(POINTS) * ORDERS_A_ROUND * 2)
+    world = connect(business, orders[:SEEN], ["xero"])
+    with workers(AT_ONCE + 2, tmp_path, webs=3) as crew:
+        wait_until(lambda: answers(address), "the web servers")
+        yield Rounds(world, crew, orders[SEEN:])
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/webhooks/shopify/simulator/").status_code == 405
+    except httpx.HTTPError:
+        return False
+
+
+def portions(points: list[Point]) -> Iterator[list[Point]]:
+    for start in range(0, len(points), AT_ONCE):
+        yield points[start : start + AT_ONCE]
+
+
+def test_process_killed_at_any_point_loses_and_repeats_nothing(
+    rounds: Rounds, size: Size, seed: int, tell: Tell
+) -> None:
+    dice = random.Random(seed)
+    for _ in range(size.pick(1, 4)):
+        for points in portions(dice.sample(POINTS, len(POINTS))):
+            rounds.kill_at(points)
+    assert set(rounds.reached) == set(POINTS)
+    tell("C1", "kill -9 at named points", tried=len(rounds.reached), events=len(rounds.world.orders))
+
+
+def test_process_stopped_beyond_its_lease_at_any_point_loses_and_repeats_nothing(
+    rounds: Rounds, size: Size, seed: int, tell: Tell
+) -> None:
+    dice = random.Random(seed)
+    chosen = dice.sample(POINTS, 40) if not size.is_release else [*POINTS, *dice.sample(POINTS, 40)]
+    for points in portions(chosen):
+        rounds.stop_at(list(dict.fromkeys(points)))
+    tell("C2", "stopped at named points", tried=len(rounds.reached), events=len(rounds.world.orders))
