@@ -6,7 +6,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from marketplace.core.runtime.database import database_from_url, embedded_database
+from marketplace.core.runtime.database import database_from_url, embedded_database, with_patience
 from marketplace.core.runtime.environment import (
     Secrets,
     env_bool,
@@ -78,7 +78,7 @@ if IS_PRODUCTION and (USES_EMBEDDED_POSTGRES or USES_EMBEDDED_VALKEY):
     raise ImproperlyConfigured("Production needs DATABASE_URL and REDIS_URL; embedded servers are for local use.")
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        **(database_from_url(DATABASE_URL) if DATABASE_URL else embedded_database(PLACES)),
+        **with_patience(database_from_url(DATABASE_URL) if DATABASE_URL else embedded_database(PLACES)),
         "ENGINE": "tenants.backend",
         # A backend keeps the catalogue of every tenant it touched in memory: recycle before that grows.
         "CONN_MAX_AGE": env_int("TIEOUT_DATABASE_MAX_AGE", 300),

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 os.environ.setdefault("TIEOUT_ENV", "test")
 os.environ.setdefault("TIEOUT_VAR", str(Path(__file__).resolve().parent.parent / "var" / "tests"))
 
+from marketplace.core.runtime.database import with_patience
 from marketplace.settings import *  # noqa: F403 -- the environment above must be set first
 from marketplace.settings import DATABASES, PLACES, USES_EMBEDDED_VALKEY
 from marketplace.settings import REDIS_URL as _REDIS_URL
@@ -26,3 +27,5 @@ if USES_EMBEDDED_VALKEY:
     CELERY_BROKER_URL = f"redis+socket://{PLACES.valkey_socket}?virtual_host={_NUMBER}"
 else:
     REDIS_URL = CELERY_BROKER_URL = urlsplit(_REDIS_URL)._replace(path=f"/{_NUMBER}").geturl()
+# Most tests are one transaction, in which they may wait for something.
+DATABASES["default"] |= with_patience(DATABASES["default"], seconds=0)

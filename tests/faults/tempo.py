@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 
+from django.db import connection
+
 from connectors.registry import connectors
 from connectors.sdk.streams import WritableStream
 from marketplace.core import work
+from marketplace.core.runtime.database import with_patience
 from marketplace.posting import planning, uncertain
 from marketplace.sync import operations as reading
 
@@ -20,6 +23,7 @@ def hasten(written_at_once: int) -> None:
     """Called once in each process that works. The order of these times to each other is as in production: a lease outlives a
     call, and what was not found is asked for again after a while."""
     work.LEASE_SECONDS = LEASE_SECONDS
+    connection.settings_dict |= with_patience(connection.settings_dict, LEASE_SECONDS)
     work.RETRY_SECONDS = (0.2, 0.5, 1, 1, 1)
     uncertain.QUIET_SECONDS = QUIET_SECONDS
     uncertain.SURE_SECONDS = SURE_SECONDS

@@ -27,3 +27,14 @@ def database_from_url(url: str) -> dict[str, Any]:
 
 def embedded_database(places: Places) -> dict[str, Any]:
     return {"NAME": "tieout", "USER": "postgres", "HOST": str(places.sockets), "OPTIONS": {}}
+
+
+#: A process that stands still in the middle of a transaction holds its rows no longer than one outside of it holds its lease.
+IDLE_IN_TRANSACTION_SECONDS = 180
+
+
+def with_patience(database: dict[str, Any], seconds: int = IDLE_IN_TRANSACTION_SECONDS) -> dict[str, Any]:
+    """The same database, whose sessions end when nothing happens in an open transaction for so long."""
+    options = database["OPTIONS"]
+    told = f"{options.get('options', '')} -c idle_in_transaction_session_timeout={seconds * 1000}".strip()
+    return {**database, "OPTIONS": {**options, "options": told}}
