@@ -18,6 +18,7 @@ from connectors.sdk.oauth import TOKEN_TIMEOUT_SECONDS, ConnectorKeys, OAuth
 from marketplace.core.work import check_lease
 from marketplace.installations.budget import SharedBudget
 from marketplace.installations.models import Connection
+from tenants.models import Tenant
 
 _ENVIRONMENTS = frozenset(Connection.Environment.values)
 
@@ -83,9 +84,11 @@ def client_for(
     *,
     is_ending: bool = False,
     sending: Callable[[], AbstractContextManager[None]] = under_lease,
+    owner: Tenant | None = None,
 ) -> Client:
     """A client acting for one connection; used outside transactions. Its HTTP connections stay open in this process.
-    `is_ending`: for the last calls after a person disconnected. `sending`: see `Access`."""
+    `is_ending`: for the last calls after a person disconnected. `sending`: see `Access`. `owner`: the tenant, where it
+    is at hand."""
     from marketplace.installations.vault import ConnectionToken  # noqa: PLC0415 -- the vault refreshes through this module
 
     found = connector(connection.connector)
@@ -97,7 +100,7 @@ def client_for(
         speed=settings.SIMULATOR_SPEED if is_simulated else 1,
     )
     access = Access(
-        token=ConnectionToken(tenant_id, connection.pk, is_ending),
+        token=ConnectionToken(tenant_id, connection.pk, is_ending, owner),
         organisation_id=connection.organisation_id,
         environment=connection.environment,
         simulator=simulator_url(connection.connector, connection.environment),

@@ -11,6 +11,8 @@ import datetime as dt
 import hashlib
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from cryptography.exceptions import InvalidTag
@@ -26,12 +28,14 @@ from marketplace.core.clock import now
 from marketplace.installations.clients import oauth_for
 from marketplace.installations.models import Connection, ConsentEntry
 from tenants.context import tenant
+from tenants.models import Tenant
 
 FORMAT = b"\x01"
 KEY_ID_BYTES = 4
 NONCE_BYTES = 12
 EARLY = dt.timedelta(seconds=60)
 GONE = "This connection has no authorisation. Reconnect to go on."
+_NEEDED = ("state", "problem", "token_expires_at", "token_version", "sealed_access")
 LOCKED = "This server has lost the key to this connection. Whoever runs it has to put the key back."
 
 
@@ -137,6 +141,17 @@ def _was_granted_after(connection: Connection, moment: dt.datetime) -> bool:
     return granted.filter(organisation=connection.organisation_name, at__gt=moment).exists()
 
 
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """What cannot be opened, as an error that says who acts."""
+    try:
+        yield
+    except KeyMissing as error:
+        raise ConfigurationError(LOCKED, detail=str(error)) from error
+    except UnableToOpen as error:
+        raise ReconnectRequired(GONE) from error
+
+
 @dataclass(frozen=True)
 class ConnectionToken:
     """The access token of one connection, for clients that work outside transactions. `is_ending`: for the last calls after a
@@ -144,11 +159,13 @@ class ConnectionToken:
 
     However many processes ask at expiry, one refreshes: the row is locked, read again, and refreshed only if nobody did meanwhile.
     What the provider answers is committed before it is used, since the refresh token it replaces may be dead by then.
+    `owner` spares a look at the tenant with every call.
     """
 
     tenant_id: uuid.UUID
     connection_id: uuid.UUID
     is_ending: bool = False
+    owner: Tenant | None = None
 
     def current(self) -> str:
         """A token good for at least a minute. Raises `ReconnectRequired`."""
@@ -164,8 +181,8 @@ class ConnectionToken:
         return token if token != rejected else self._refreshed(stale_version=connection.token_version)
 
     def _usable(self) -> Connection:
-        with tenant(self.tenant_id):
-            connection = Connection.objects.get(pk=self.connection_id)
+        with tenant(self.owner or self.tenant_id):
+            connection = Connection.objects.only(*_NEEDED).get(pk=self.connection_id)
         self._check_state(connection)
         return connection
 
@@ -185,15 +202,13 @@ class ConnectionToken:
             raise
 
     def _access(self, connection: Connection) -> str:
-        return self._stored(connection).access_token
+        with _said_plainly():
+            sealed, row = connection.sealed_access, str(connection.pk)
+            return open_sealed(sealed, tenant_id=self.tenant_id, row=row, field="access")
 
     def _stored(self, connection: Connection) -> TokenSet:
-        try:
+        with _said_plainly():
             return stored_tokens(connection, tenant_id=self.tenant_id)
-        except KeyMissing as error:
-            raise ConfigurationError(LOCKED, detail=str(error)) from error
-        except UnableToOpen as error:
-            raise ReconnectRequired(GONE) from error
 
     def _refreshed(self, *, stale_version: int) -> str:
         """Raises `ReconnectRequired` once the provider says the grant is gone; passing trouble changes nothing."""

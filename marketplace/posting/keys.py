@@ -55,4 +55,4 @@ def _key(*parts: str) -> str:
 
 def _joined(parts: Iterable[str]) -> bytes:
     """Unlike any other list of texts."""
-    return b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+    return b"".join(len(part).to_bytes(4, "big") + part for part in map(str.encode, parts))

@@ -43,7 +43,7 @@ from marketplace.sync.columns import columns_of
 from marketplace.sync.models import StreamState
 from tenants.models import Tenant
 
-BATCH = 500
+BATCH = 2000
 PLANNING_STAGES = (Stage.PILOT, Stage.PARALLEL, Stage.LIVE)
 IN_LEDGER = (Posting.State.POSTED, Posting.State.LINKED)
 WRITTEN = (*IN_LEDGER, Posting.State.REVERSED)

@@ -84,7 +84,9 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
             action="void"
         ).update(state=PostingBatch.State.UNCERTAIN, problem="The answer never came.")
     gate = Gate()
-    writer = Writer(owner, connection, client_for(tenant_id, connection, sending=gate), gate, restored_at())
+    writer = Writer(
+        owner, connection, client_for(tenant_id, connection, sending=gate, owner=owner), gate, restored_at()
+    )
     still_unknown, to_repeat = look_up(owner, connection, writer.client)
     while True:
         sending = _intend_again(writer, to_repeat.pop(0)) if to_repeat else _commit_intent(writer)

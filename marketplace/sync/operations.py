@@ -29,7 +29,7 @@ from marketplace.sync.models import Record, RejectedRow, StreamState, SyncRun
 from marketplace.sync.sifting import without_unstorable
 from marketplace.sync.signals import records_changed
 from tenants.context import tenant
-from tenants.models import User
+from tenants.models import Tenant, User
 
 OFFLINE_RETRY = dt.timedelta(minutes=1)
 UNREADABLE_RETRY = dt.timedelta(minutes=5)  # a page of maintenance passes; an answer that changed its shape does not
@@ -48,7 +48,7 @@ class UnableToRead(Exception):
 class Reading:
     """One run under way."""
 
-    tenant_id: uuid.UUID
+    owner: Tenant
     zone: ZoneInfo
     connection: Connection
     stream: Stream
@@ -69,7 +69,7 @@ def read_stream(*, tenant_id: uuid.UUID, connection_id: uuid.UUID, data_type: st
     reading = _begin(tenant_id, connection_id, data_type)
     if reading is None:
         return None
-    client = client_for(tenant_id, reading.connection)
+    client = client_for(tenant_id, reading.connection, owner=reading.owner)
     try:
         is_complete = _read_pages(reading, client)
     except ConnectorError as error:
@@ -90,7 +90,7 @@ def _begin(tenant_id: uuid.UUID, connection_id: uuid.UUID, data_type: str) -> Re
         state, _ = StreamState.objects.get_or_create(connection=connection, data_type=data_type)
         run = _open_run(connection, state)
         return Reading(
-            tenant_id,
+            owner,
             ZoneInfo(owner.time_zone),
             connection,
             connector(connection.connector).stream(data_type),
@@ -132,7 +132,7 @@ def _checkpoint(reading: Reading, page: Page, client: Client) -> None:
         _commit_page(reading, page, client)
     except DataError:
         sifted = without_unstorable(
-            reading.tenant_id, reading.connection.id, reading.stream.data_type, page, reading.zone
+            reading.owner.pk, reading.connection.id, reading.stream.data_type, page, reading.zone
         )
         _commit_page(reading, sifted, client)
     client.calls = 0
@@ -140,7 +140,7 @@ def _checkpoint(reading: Reading, page: Page, client: Client) -> None:
 
 
 def _commit_page(reading: Reading, page: Page, client: Client) -> None:
-    with holding_lease(reading.tenant_id):
+    with holding_lease(reading.owner):
         accepted = accept_page(
             connection_id=reading.connection.id,
             records=page.records,
@@ -165,7 +165,7 @@ def _commit_page(reading: Reading, page: Page, client: Client) -> None:
 def _finish(reading: Reading) -> None:
     """A complete listing. What a regular check still found although webhooks cover the stream is drift, and said so."""
     has_webhooks = connector(reading.connection.connector).webhooks is not None
-    with holding_lease(reading.tenant_id):
+    with holding_lease(reading.owner):
         run = SyncRun.objects.get(pk=reading.run.pk)
         run.state, run.finished_at = SyncRun.State.DONE, now()
         if has_webhooks and run.trigger == SyncRun.Trigger.POLL:
@@ -175,19 +175,19 @@ def _finish(reading: Reading) -> None:
         state.read_at = run.started_at
         state.backfilled_at = state.backfilled_at or run.finished_at
         state.save(update_fields=["read_at", "backfilled_at"])
-        ask_for_summary(reading.tenant_id)
+        ask_for_summary(reading.owner.pk)
 
 
 def _stop(reading: Reading, client: Client, error: ConnectorError) -> dt.timedelta:
     """Keep what was read, say what is wrong, and decide when to go on. Nothing read so far is lost."""
-    with holding_lease(reading.tenant_id):
+    with holding_lease(reading.owner):
         run = SyncRun.objects.get(pk=reading.run.pk)
         run.problem, run.calls = error.user_message, run.calls + client.calls
         if not isinstance(error, TransientError):
             run.state, run.finished_at = SyncRun.State.STOPPED, now()
         run.save()
         StreamState.objects.filter(pk=reading.state.pk).update(problem=error.user_message)
-        ask_for_summary(reading.tenant_id)
+        ask_for_summary(reading.owner.pk)
     if isinstance(error, RateLimited):
         return dt.timedelta(seconds=error.retry_after)
     if isinstance(error, UnexpectedResponse):

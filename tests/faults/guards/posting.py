@@ -156,7 +156,7 @@ def _() -> None:
     careful = reading._checkpoint
 
     def place_first(state: reading.Reading, page: Any, client: Any) -> None:
-        with tenant(state.tenant_id):
+        with tenant(state.owner):
             StreamState.objects.filter(pk=state.state.pk).update(cursor=page.cursor)
         careful(state, page, client)
 
