@@ -6,13 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
+from django.db import models
 
-from connectors.sdk import egress
+from connectors.sdk import egress, oauth
+from connectors.sdk.errors import ReconnectRequired
 from marketplace.audit import operations as audit
 from marketplace.audit.models import AuditEntry
+from marketplace.installations import vault
+from marketplace.installations.models import Connection
 from marketplace.mapping import expressions, steps
+from tenants.context import tenant
 from tests.faults.removal import drop, guard, replace
 
+TOKENS = "tests/faults/test_tokens.py::test_"
 TRAIL = "tests/faults/test_audit_tampering.py::test_"
 EXPRESSIONS = "tests/faults/test_expressions.py::test_"
 EGRESS = "tests/faults/test_egress.py::test_"
@@ -126,3 +132,54 @@ def _() -> None:
 @guard("the database refuses to change the trail", noticed_by=f"{TRAIL}database_refuses_to_change_an_entry")
 def _() -> None:
     drop("DROP TRIGGER audit_auditentry_append_only ON audit_auditentry", schema="tenant")
+
+
+@guard(
+    "what is sealed names its place",
+    noticed_by=f"{TOKENS}sealed_tokens_open_in_no_other_row_tenant_or_field",
+    in_ci=True,
+)
+def _() -> None:
+    replace(vault, "_place", lambda tenant_id, row, field, key_id: b"")
+    replace(vault, "_tenant_key", lambda key, tenant_id: key)
+
+
+@guard(
+    "a token is looked at again once the lock is held",
+    noticed_by=f"{TOKENS}one_refresh_serves_all_and_trouble_disconnects_nobody",
+)
+def _() -> None:
+    refreshed = vault.ConnectionToken._refreshed
+
+    def regardless(self: vault.ConnectionToken, *, stale_version: int) -> str:
+        with tenant(self.tenant_id):
+            version = Connection.objects.values_list("token_version", flat=True).get(pk=self.connection_id)
+        return refreshed(self, stale_version=version)
+
+    replace(vault.ConnectionToken, "_refreshed", regardless)
+
+
+@guard(
+    "one at a time refreshes a token",
+    noticed_by=f"{TOKENS}one_refresh_serves_all_and_trouble_disconnects_nobody",
+)
+def _() -> None:
+    def without_locking(self: Any, **named: Any) -> Any:
+        return self
+
+    replace(models.QuerySet, "select_for_update", without_locking)
+
+
+@guard(
+    "passing trouble never disconnects",
+    noticed_by=f"{TOKENS}one_refresh_serves_all_and_trouble_disconnects_nobody",
+)
+def _() -> None:
+    read_tokens = oauth.OAuth.read_tokens
+
+    def any_refusal_is_the_end(self: Any, response: httpx.Response) -> Any:
+        if response.status_code >= 400:
+            raise ReconnectRequired("The provider refused.")
+        return read_tokens(self, response)
+
+    replace(oauth.OAuth, "read_tokens", any_refusal_is_the_end)
