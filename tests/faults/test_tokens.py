@@ -130,7 +130,7 @@ def crowd(provider: Simulated, business: Business) -> Iterator[Crowd]:
     one.process.communicate(timeout=30)
 
 
-def at(*providers: str) -> Any:
+def at(*providers: str) -> pytest.MarkDecorator:
     """The test runs at these providers."""
     return pytest.mark.parametrize("provider", providers, indirect=True, ids=[MODES[slug] for slug in providers])
 
