@@ -89,7 +89,8 @@ class Access:
     """Everything a client needs to act for one connection. `simulator` stands in for the provider's hosts when set.
 
     `turn` is held during each call, for providers that limit calls at the same time. `sending` is held during each write: it is
-    entered after all waiting, right before the first byte; what it raises keeps the write from being sent.
+    entered after all waiting, right before the first byte; what it raises keeps the write from being sent. `patience`: the longest
+    that one exchange and its repetitions may take in seconds, where that is shorter than the connector's own.
     """
 
     token: Token
@@ -100,6 +101,7 @@ class Access:
     budget: Budget = field(default_factory=NoBudget)
     turn: Callable[[], AbstractContextManager[None]] = nullcontext
     sending: Callable[[], AbstractContextManager[None]] = nullcontext
+    patience: float | None = None
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -174,7 +176,9 @@ class Client(ABC):
 
     def _wait_or_raise(self, error: TransientError, failures: int, started_at: float) -> None:
         pause = error.retry_after if isinstance(error, RateLimited) else FIRST_PAUSE_SECONDS * 4 ** (failures - 1)
-        is_late = time.monotonic() + pause - started_at > LAST_TRY_SECONDS
+        is_late = time.monotonic() + pause - started_at > min(
+            LAST_TRY_SECONDS, self.access.patience or LAST_TRY_SECONDS
+        )
         if failures >= self.tries or pause > LONGEST_WAIT_SECONDS or is_late:
             raise error
         self.access.sleep(pause)
@@ -192,7 +196,7 @@ class Client(ABC):
         all_headers = {**self.headers(token), **(headers or {})}
         try:
             with self.access.turn(), self.access.sending() if is_write else nullcontext():
-                response = exchange(self.http, method, url, seconds=self.timeout_seconds, headers=all_headers, **kwargs)
+                response = exchange(self.http, method, url, seconds=self._seconds(), headers=all_headers, **kwargs)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise TransientError(f"{self.manifest.name} cannot be reached at the moment.", detail=str(error)) from error
         except AnswerTooLarge as error:
@@ -205,6 +209,9 @@ class Client(ABC):
         if refusal is not None:
             raise refusal
         return self.parse(response, is_write)
+
+    def _seconds(self) -> float:
+        return min(self.timeout_seconds, self.access.patience or self.timeout_seconds)
 
     def _lost_answer(self, is_write: bool, detail: str) -> TransientError:
         if is_write:

@@ -9,6 +9,7 @@ import hmac
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from connectors.sdk.client import Client
 
@@ -30,7 +31,12 @@ class WebhookEvent:
 
 
 class Webhooks(ABC):
-    """One provider's webhook scheme. Header names arrive in lower case."""
+    """One provider's webhook scheme. Header names arrive in lower case.
+
+    `data_types` are those the provider tells every change of; what a regular check finds of them was missed.
+    """
+
+    data_types: ClassVar[frozenset[str]]
 
     @abstractmethod
     def is_genuine(self, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
@@ -40,8 +46,10 @@ class Webhooks(ABC):
     def events(self, headers: Mapping[str, str], body: bytes) -> list[WebhookEvent]:
         """The events of a genuine delivery, those we do not follow left out. Raises ValueError on a body that is not theirs."""
 
-    def subscribe(self, client: Client, url: str) -> None:  # noqa: B027 -- a hook with nothing to do by default
-        """Register `url` for one connection, idempotently. Providers registered once for the whole connector do nothing."""
+    def subscribe(self, client: Client, url: str) -> int:
+        """Register `url` for one connection, idempotently; answers how many registrations were missing. Providers registered
+        once for the whole connector do nothing."""
+        return 0
 
     def unsubscribe(self, client: Client, url: str) -> None:  # noqa: B027 -- a hook with nothing to do by default
         """Take the registration back; a registration already gone is fine."""

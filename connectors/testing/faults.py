@@ -33,7 +33,8 @@ class UnknownFault(ValueError):
 
 @dataclass(kw_only=True)
 class Fault:
-    """`match` is a method (or `*`) and a path prefix; `after` matches pass, the next `times` are hit.
+    """`match` is a method (or `*`) and a path prefix; `contains` is part of the query or body of the calls that are meant; `after`
+    matches pass, the next `times` are hit.
 
     `works`: what was asked is done, and only the answer is not the right one. `seconds` are those of `Retry-After` with a status, and
     between two bytes of a trickle.
@@ -46,6 +47,7 @@ class Fault:
     works: bool = False
     times: int = 1
     after: int = 0
+    contains: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -53,9 +55,10 @@ class Fault:
         if " " not in self.match:
             raise UnknownFault("match must be a method and a path prefix, such as 'POST /v1/invoices'")
 
-    def hits(self, method: str, path: str) -> bool:
+    def hits(self, method: str, path: str, content: Callable[[], str]) -> bool:
         wanted, prefix = self.match.split(" ", 1)
-        return wanted in ("*", method) and path.startswith(prefix)
+        is_meant = wanted in ("*", method) and path.startswith(prefix)
+        return is_meant and (not self.contains or self.contains in content())
 
 
 class Faults:
@@ -71,10 +74,10 @@ class Faults:
     def clear(self) -> None:
         self._waiting.clear()
 
-    def take(self, method: str, path: str) -> Fault | None:
-        """The fault this call meets, counted down."""
+    def take(self, method: str, path: str, content: Callable[[], str] = str) -> Fault | None:
+        """The fault this call meets, counted down. `content` is the query and the body."""
         for fault in self._waiting:
-            if not fault.hits(method, path):
+            if not fault.hits(method, path, content):
                 continue
             if fault.after > 0:
                 fault.after -= 1

@@ -264,7 +264,7 @@ class Simulator(Consent):
     def _answer(self, request: Request, environ: WSGIEnvironment) -> Response:
         """The call's answer, with the fault it meets."""
         with self.lock:
-            fault = self.faults.take(request.method, request.path)
+            fault = self.faults.take(request.method, request.path, lambda: _content_of(request))
             self._callers.add((environ.get("REMOTE_ADDR", ""), str(environ.get("REMOTE_PORT", ""))))
         early = self._fail_before(fault, request, environ) if fault else None
         if early is not None:
@@ -314,3 +314,8 @@ class Simulator(Consent):
             if organisation["id"] not in self.store["_organisations"]:
                 self.open_organisation(organisation)
         self.commit()
+
+
+def _content_of(request: Request) -> str:
+    """What a call asks for beyond its path."""
+    return request.query_string.decode("latin-1") + request.get_data().decode("utf-8", "replace")

@@ -139,10 +139,14 @@ class EventCopy(models.Model):
     """An event routed to one tenant's connection; two tenants on one organisation each have their own."""
 
     id = models.BigAutoField(primary_key=True)
-    event = models.ForeignKey(InboxEvent, on_delete=models.PROTECT, related_name="copies")
+    event = models.ForeignKey(InboxEvent, on_delete=models.PROTECT, related_name="copies", db_index=False)
     tenant = models.ForeignKey("tenants.Tenant", on_delete=models.CASCADE, related_name="+")
     connection_id = models.UUIDField()
     done_at = models.DateTimeField(null=True)
+    attempts = models.IntegerField(default=0, db_default=0)
+    due_at = models.DateTimeField(null=True)  # after a failure; else at once
+    is_stuck = models.BooleanField(default=False, db_default=False)  # waits for a person
+    problem = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["event", "tenant", "connection_id"], name="copy_is_unique")]

@@ -9,6 +9,7 @@ from functools import cache
 
 import httpx
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from connectors.registry import connector
 from connectors.sdk.client import Access, Client
@@ -40,10 +41,26 @@ def webhook_secrets(slug: str, environment: str) -> tuple[str, ...]:
         return ()
     if environment == Connection.Environment.SIMULATOR and slug not in settings.SIMULATORS:
         return ()
+    secret = settings.CONNECTOR_CREDENTIALS[slug][_secret_name(slug)]
+    return (secret,) if secret.strip() else ()
+
+
+def refuse_unsigned_sources() -> None:
+    """At the start of every process: an offered provider whose webhooks could not be checked. Raises `ImproperlyConfigured`."""
+    for slug in sorted({*settings.REGISTERED_CONNECTORS, *settings.SIMULATORS} & set(settings.CONNECTOR_CREDENTIALS)):
+        is_real = slug in settings.REGISTERED_CONNECTORS
+        environment = Connection.Environment.PRODUCTION if is_real else Connection.Environment.SIMULATOR
+        if connector(slug).webhooks is not None and not webhook_secrets(slug, environment):
+            name = _secret_name(slug)
+            raise ImproperlyConfigured(
+                f"CONNECTOR_{slug.upper()}_{name.upper()} must be set: {connector(slug).manifest.name} is offered, and without it "
+                "nobody could tell its webhooks from forged ones."
+            )
+
+
+def _secret_name(slug: str) -> str:
     scheme = connector(slug).manifest.webhooks
-    name = "client_secret" if scheme is not None and scheme.signed_with == "client_secret" else "webhook_secret"
-    secret = settings.CONNECTOR_CREDENTIALS[slug][name]
-    return (secret,) if secret else ()
+    return "client_secret" if scheme is not None and scheme.signed_with == "client_secret" else "webhook_secret"
 
 
 def simulator_url(slug: str, environment: str) -> str:
@@ -85,10 +102,11 @@ def client_for(
     is_ending: bool = False,
     sending: Callable[[], AbstractContextManager[None]] = under_lease,
     owner: Tenant | None = None,
+    patience: float | None = None,
 ) -> Client:
     """A client acting for one connection; used outside transactions. Its HTTP connections stay open in this process.
-    `is_ending`: for the last calls after a person disconnected. `sending`: see `Access`. `owner`: the tenant, where it
-    is at hand."""
+    `is_ending`: for the last calls after a person disconnected. `sending` and `patience`: see `Access`. `owner`: the tenant,
+    where it is at hand."""
     from marketplace.installations.vault import ConnectionToken  # noqa: PLC0415 -- the vault refreshes through this module
 
     found = connector(connection.connector)
@@ -107,6 +125,7 @@ def client_for(
         budget=budget,
         turn=budget.turn,
         sending=sending,
+        patience=patience,
     )
     return found.client(access, http_for(connection.connector))
 

@@ -83,6 +83,9 @@ class Connection(models.Model):
     scopes = models.JSONField(default=list)
     connected_at = models.DateTimeField()
     last_ok_at = models.DateTimeField(null=True)
+    last_told_at = models.DateTimeField(null=True)  # by a webhook
+    webhooks_checked_at = models.DateTimeField(null=True)  # the registration was there then, or was made
+    webhooks_renewed_at = models.DateTimeField(null=True)  # the provider had dropped it
 
     class Meta:
         constraints = [

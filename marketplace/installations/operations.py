@@ -272,6 +272,55 @@ def _same_organisation(state: ConsentState, known: Connection, chosen: Mapping[s
     return known
 
 
+def note_registration(*, connection: Connection, missing: int) -> None:
+    """The provider tells us of changes now. Where it had stopped doing so, what it did not tell of is read."""
+    checked_at = now()
+    known = Connection.objects.filter(pk=connection.pk)
+    known.update(webhooks_checked_at=checked_at)
+    release_parked(connection)
+    if missing and connection.webhooks_checked_at is not None:
+        known.update(webhooks_renewed_at=checked_at)
+        name = connector(connection.connector).manifest.name
+        summary = f"{name} had stopped telling of changes of {connection.organisation_name}; asked again, and reading everything"
+        record_act(user=None, action="connection.webhooks_renewed", subject=connection, summary=summary)
+        _ask_to_read(connection)
+
+
+def release_parked(connection: Connection) -> int:
+    """Events that came before anybody had this organisation connected are followed now; answers how many. What told of the end of an
+    earlier consent says nothing about this one."""
+    owner = current_tenant()
+    with database.cursor() as cursor:
+        cursor.execute(
+            _RELEASE,
+            {
+                "connector": connection.connector,
+                "environment": connection.environment,
+                "organisation": connection.organisation_id,
+                "tenant": owner.pk,
+                "connection": connection.pk,
+            },
+        )
+        count = int(cursor.rowcount)
+    if count:
+        request_work(tenant_id=owner.pk, kind="events", key=str(connection.pk))
+    return count
+
+
+_RELEASE = """
+    WITH released AS (
+        UPDATE public.core_inboxevent SET state = 'routed',
+            reason = CASE WHEN kind = 'revoked' THEN 'It told of the end of an earlier consent.' ELSE '' END
+        WHERE connector = %(connector)s AND environment = %(environment)s AND organisation_id = %(organisation)s
+            AND state = 'parked'
+        RETURNING id, kind
+    )
+    INSERT INTO public.core_eventcopy (event_id, tenant_id, connection_id)
+    SELECT id, %(tenant)s, %(connection)s FROM released WHERE kind <> 'revoked'
+    ON CONFLICT DO NOTHING
+"""
+
+
 def _start(connection: Connection) -> None:
     """From here on its events are ours, its webhooks are asked for and its data is read."""
     owner = current_tenant()
@@ -282,7 +331,13 @@ def _start(connection: Connection) -> None:
         tenant=owner,
         connection_id=connection.pk,
     )
+    release_parked(connection)
     request_work(tenant_id=owner.pk, kind="subscribe", key=str(connection.pk))
+    _ask_to_read(connection)
+
+
+def _ask_to_read(connection: Connection) -> None:
+    owner = current_tenant()
     for stream in connector(connection.connector).streams:
         if not stream.carried_by:
             request_work(tenant_id=owner.pk, kind="sync", key=f"{connection.pk}:{stream.data_type}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.db.models import QuerySet
 
 from connectors.registry import Connector, connector
-from marketplace.core.models import WorkItem
+from marketplace.core.models import InboxEvent, WorkItem
 from marketplace.installations.models import Connection, ConsentEntry
 from tenants.context import current_tenant
 
@@ -20,6 +20,14 @@ class Ending:
 
     is_done: bool
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What the provider's messages of changes have come to. `parked` came after the connection had ended."""
+
+    is_expected: bool
+    parked: int
 
 
 def connection_name(connection: Connection) -> str:
@@ -58,6 +66,20 @@ def ending_of(connection: Connection) -> Ending:
     kinds = ("revoke", "shared")
     work = WorkItem.objects.filter(tenant=current_tenant(), kind__in=kinds, key=str(connection.pk)).first()
     return Ending(is_done=False, problem=work.problem if work else "")
+
+
+def telling_of(connection: Connection) -> Telling:
+    """Whether a provider still sends messages, and what came for an organisation that is no longer connected."""
+    parked = InboxEvent.objects.filter(
+        connector=connection.connector,
+        environment=connection.environment,
+        organisation_id=connection.organisation_id,
+        state=InboxEvent.State.PARKED,
+    )
+    return Telling(
+        is_expected=connector(connection.connector).webhooks is not None,
+        parked=parked.count() if connection.state == Connection.State.DISCONNECTED else 0,
+    )
 
 
 def organisation_choices(organisations: list[dict[str, str]]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from marketplace.core.models import WebhookRoute
 from marketplace.core.work import handles
 from marketplace.installations.clients import client_for, oauth_for
 from marketplace.installations.models import Connection
-from marketplace.installations.operations import destroy_tokens
+from marketplace.installations.operations import destroy_tokens, note_registration
 from marketplace.installations.vault import KeyMissing, UnableToOpen, stored_tokens
 from tenants.context import tenant
 
@@ -34,9 +34,11 @@ def subscribe(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
     if webhooks is None or connection.state != Connection.State.CONNECTED:
         return None
     try:
-        webhooks.subscribe(client_for(tenant_id, connection), webhook_url(connection))
+        missing = webhooks.subscribe(client_for(tenant_id, connection), webhook_url(connection))
     except ReconnectRequired:
         return None  # reconnecting asks again
+    with tenant(tenant_id):
+        note_registration(connection=connection, missing=missing)
     return CHECK_AGAIN
 
 

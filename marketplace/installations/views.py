@@ -38,6 +38,7 @@ from marketplace.installations.queries import (
     ending_of,
     live_connections,
     organisation_choices,
+    telling_of,
 )
 from tenants.access import SignedInRequest, TenantRequest, member, signed_in
 from tenants.choices import Role
@@ -89,6 +90,7 @@ def connection(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse
         "connection": found,
         "consents": consents_of(found),
         "ending": ending_of(found),
+        "telling": telling_of(found),
         "is_live": found.state != Connection.State.DISCONNECTED,
         "may_connect": request.membership.may(Role.ADMIN),
     }

@@ -25,7 +25,9 @@ from marketplace.posting.models import RecordOutcome
 from marketplace.posting.planning import PLANNING_STAGES
 from marketplace.posting.proof import sources_of
 from marketplace.posting.words import reason_words
+from marketplace.sync.events import failing_events
 from marketplace.sync.models import RejectedRow
+from tenants.context import current_tenant
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ def attention(flows: Sequence[Flow], slug: str) -> list[Attention]:
         *_unplanned(flows, slug),
         *_waiting(flows, slug),
         *_rejected(slug),
+        *_messages(slug),
         *_pairs(flows, slug),
     ]
     return sorted(found, key=lambda one: one.rank)
@@ -145,6 +148,16 @@ def _rejected(slug: str) -> list[Attention]:
         )
         for group in groups
     ]
+
+
+def _messages(slug: str) -> list[Attention]:
+    """Messages of changes that nobody could follow and that are not tried again by themselves."""
+    count = failing_events(current_tenant().pk).filter(is_stuck=True).count()
+    if not count:
+        return []
+    what = f"{number_text(count)} {'message' if count == 1 else 'messages'} of changes could not be followed"
+    why = "What they tell of could not be fetched in many tries."
+    return [Attention("bad", what, why, page_url("failing_messages", slug), "See why")]
 
 
 def _pairs(flows: Sequence[Flow], slug: str) -> list[Attention]:

@@ -114,6 +114,7 @@ class Change(models.Model):
     run = models.ForeignKey(SyncRun, null=True, on_delete=models.SET_NULL, related_name="+")
     digest = models.CharField(max_length=32)
     at = models.DateTimeField()
+    is_drift = models.BooleanField(default=False, db_default=False)  # found by a check, told of by no webhook
 
     def __str__(self) -> str:
         return f"{self.kind} {self.record_id}"

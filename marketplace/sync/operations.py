@@ -25,6 +25,7 @@ from marketplace.core.work import holding_lease, request_work, slice_is_over
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.sync.checkpoint import accept_page, digest_of
+from marketplace.sync.drift import note_drift
 from marketplace.sync.models import Record, RejectedRow, StreamState, SyncRun
 from marketplace.sync.sifting import without_unstorable
 from marketplace.sync.signals import records_changed
@@ -163,13 +164,15 @@ def _commit_page(reading: Reading, page: Page, client: Client) -> None:
 
 
 def _finish(reading: Reading) -> None:
-    """A complete listing. What a regular check still found although webhooks cover the stream is drift, and said so."""
-    has_webhooks = connector(reading.connection.connector).webhooks is not None
+    """A complete listing. What a regular check found although webhooks should have told of it is drift, and said so; the
+    registration for webhooks may be gone, so somebody looks after it."""
     with holding_lease(reading.owner):
         run = SyncRun.objects.get(pk=reading.run.pk)
         run.state, run.finished_at = SyncRun.State.DONE, now()
-        if has_webhooks and run.trigger == SyncRun.Trigger.POLL:
-            run.drift_count = run.changed_count
+        if run.trigger == SyncRun.Trigger.POLL and run.changed_count:
+            run.drift_count = note_drift(run, reading.tenant_id)
+        if run.drift_count:
+            request_work(tenant_id=reading.tenant_id, kind="subscribe", key=str(reading.connection.pk))
         run.save()
         state = StreamState.objects.get(pk=reading.state.pk)
         state.read_at = run.started_at
@@ -196,11 +199,17 @@ def _stop(reading: Reading, client: Client, error: ConnectorError) -> dt.timedel
 
 
 def fetch_records(
-    *, tenant_id: uuid.UUID, connection: Connection, data_type: str, external_ids: Sequence[str], zone: ZoneInfo
+    *,
+    tenant_id: uuid.UUID,
+    connection: Connection,
+    data_type: str,
+    external_ids: Sequence[str],
+    zone: ZoneInfo,
+    patience: float | None = None,
 ) -> set[str]:
-    """Store the current state of these objects. Returns the ids the provider still has."""
+    """Store the current state of these objects. Returns the ids the provider still has. `patience`: see `Access`."""
     stream = connector(connection.connector).stream(data_type)
-    client = client_for(tenant_id, connection)
+    client = client_for(tenant_id, connection, patience=patience)
     found: set[str] = set()
     for start in range(0, len(external_ids), stream.page_size):
         page = stream.fetch(client, external_ids[start : start + stream.page_size])

@@ -16,8 +16,10 @@ from django.views.decorators.http import require_POST
 from connectors.registry import connector
 from marketplace.core.exports import csv_response
 from marketplace.installations.models import Connection
+from marketplace.sync.drift import drift_of
+from marketplace.sync.events import failing_events, let_go, try_again
 from marketplace.sync.forms import RecordFilter, SetAsideForm
-from marketplace.sync.models import Record
+from marketplace.sync.models import Record, SyncRun
 from marketplace.sync.operations import request_read, set_aside
 from marketplace.sync.queries import Shelf, open_rejections, records_of, shelves
 from tenants.access import TenantRequest, member
@@ -104,6 +106,46 @@ def rejected_row(request: TenantRequest, row_id: int) -> HttpResponse:
         "provider": connector(row.connection.connector).manifest.name,
     }
     return TemplateResponse(request, "sync/rejected_row.html", context)
+
+
+@member()
+def failing_messages(request: TenantRequest) -> HttpResponse:
+    """Messages of changes that could not be followed: why, who acts, and what happens next."""
+    page = Paginator(failing_events(request.tenant.pk), ROWS).get_page(request.GET.get("page"))
+    sources = Connection.objects.in_bulk({copy.connection_id for copy in page})
+    context = {
+        "page": page,
+        "rows": [(copy, sources[copy.connection_id]) for copy in page if copy.connection_id in sources],
+        "may_decide": request.membership.may(Role.BOOKKEEPER),
+    }
+    return TemplateResponse(request, "sync/messages.html", context)
+
+
+@require_POST
+@member(Role.BOOKKEEPER)
+def decide_message(request: TenantRequest, copy_id: int) -> HttpResponse:
+    """Try it again now, or set it aside."""
+    copy = get_object_or_404(failing_events(request.tenant.pk), pk=copy_id)
+    connection = get_object_or_404(Connection, pk=copy.connection_id)
+    if "let_go" in request.POST:
+        let_go(copy=copy, connection=connection, user=request.user)
+        messages.success(request, "Set aside. The regular check still reads what it can.")
+    else:
+        try_again(copy=copy, connection=connection, user=request.user)
+        messages.success(request, "It is fetched again now.")
+    return redirect("failing_messages", request.tenant.slug)
+
+
+@member()
+def missed(request: TenantRequest, run_id: uuid.UUID) -> HttpResponse:
+    """Which records a check found that no message had told of."""
+    run = get_object_or_404(SyncRun.objects.select_related("connection"), pk=run_id)
+    context = {
+        "run": run,
+        "page": Paginator(drift_of(run), ROWS).get_page(request.GET.get("page")),
+        "provider": connector(run.connection.connector).manifest.name,
+    }
+    return TemplateResponse(request, "sync/missed.html", context)
 
 
 @require_POST

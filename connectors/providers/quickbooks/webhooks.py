@@ -20,6 +20,8 @@ _GONE = {"delete", "deleted"}
 class QuickBooksWebhooks(Webhooks):
     """Bodies name only what changed; one delivery may speak of several companies."""
 
+    data_types = frozenset(DATA_TYPES.values())
+
     def is_genuine(self, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
         return signed_base64(body, secrets, headers.get("intuit-signature", ""))
 

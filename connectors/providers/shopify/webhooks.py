@@ -32,6 +32,8 @@ _ALREADY = "already been taken"
 
 
 class ShopifyWebhooks(Webhooks):
+    data_types = frozenset(data_type for data_type, kind in TOPICS.values() if kind != "revoked")
+
     def is_genuine(self, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
         return signed_base64(body, secrets, headers.get("x-shopify-hmac-sha256", ""))
 
@@ -56,18 +58,19 @@ class ShopifyWebhooks(Webhooks):
             )
         ]
 
-    def subscribe(self, client: Client, url: str) -> None:
+    def subscribe(self, client: Client, url: str) -> int:
         shop = _shop(client)
         known = {node["topic"] for node in _subscriptions(shop, url)}
         missing = [topic for topic in map(_enum, TOPICS) if topic not in known]
         if not missing:
-            return
+            return 0
         created = " ".join(
             f"t{place}: webhookSubscriptionCreate(topic: {topic}, webhookSubscription: {{uri: $uri, format: JSON}}) "
             "{ userErrors { field message } }"
             for place, topic in enumerate(missing)
         )
         _change(shop, f"mutation($uri: String!) {{ {created} }}", {"uri": url}, len(missing))
+        return len(missing)
 
     def unsubscribe(self, client: Client, url: str) -> None:
         shop = _shop(client)

@@ -30,6 +30,8 @@ _REVOKED = "account.application.deauthorized"
 class StripeWebhooks(Webhooks):
     """One endpoint for all accounts that installed the app; each event names its account."""
 
+    data_types = frozenset(data_type for data_type, _ in _FOLLOWED.values())
+
     def is_genuine(self, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
         stamp, given = _signature(headers.get("stripe-signature", ""))
         if stamp is None or abs(time.time() - stamp) > TOLERANCE_SECONDS:

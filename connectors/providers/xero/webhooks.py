@@ -15,6 +15,8 @@ DATA_TYPES = {"CONTACT": "customer", "INVOICE": "invoice", "CREDITNOTE": "credit
 class XeroWebhooks(Webhooks):
     """A delivery without events is Xero's "intent to receive": it only proves that signatures are checked."""
 
+    data_types = frozenset(DATA_TYPES.values())
+
     def is_genuine(self, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
         return signed_base64(body, secrets, headers.get("x-xero-signature", ""))
 

@@ -9,6 +9,8 @@ from connectors.sdk.webhooks import WebhookEvent, Webhooks, signed_base64
 
 
 class SampleWebhooks(Webhooks):
+    data_types = frozenset({"order", "customer", "invoice"})
+
     def is_genuine(self, headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> bool:
         return signed_base64(body, secrets, headers.get("x-sample-signature", ""))
 
