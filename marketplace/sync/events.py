@@ -223,11 +223,11 @@ def _next_due(tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.timedelta | 
     with database.cursor() as cursor:
         cursor.execute(_NEXT_DUE, [tenant_id, connection_id])
         seconds = cursor.fetchone()[0]
-    return None if seconds is None else dt.timedelta(seconds=float(seconds))
+    return None if seconds is None else dt.timedelta(seconds=max(0.0, float(seconds)))
 
 
 _NEXT_DUE = """
-    SELECT extract(epoch FROM greatest(min(coalesce(due_at, clock_timestamp())) - clock_timestamp(), interval '0'))
+    SELECT extract(epoch FROM min(coalesce(due_at, clock_timestamp())) - clock_timestamp())
     FROM public.core_eventcopy WHERE tenant_id = %s AND connection_id = %s AND done_at IS NULL AND NOT is_stuck
 """
 
