@@ -118,12 +118,12 @@ def test_home_costs_the_same_however_much_there_is(
     with tenant_context(tenant):
         make_flow(alice, template="payouts", stage=Stage.PARALLEL, name="Payouts")
     alice_client.get(HOME)
-    with django_assert_num_queries(21):
+    with django_assert_num_queries(22):
         alice_client.get(HOME)
     with tenant_context(tenant):
         make_flow(alice, template="refunds", stage=Stage.LIVE, name="Refunds")
         arrive(flow.source, *(read_as(order(100 + number)) for number in range(30)))
-    with django_assert_num_queries(21):
+    with django_assert_num_queries(22):
         alice_client.get(HOME)
 
 
