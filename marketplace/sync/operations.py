@@ -170,9 +170,9 @@ def _finish(reading: Reading) -> None:
         run = SyncRun.objects.get(pk=reading.run.pk)
         run.state, run.finished_at = SyncRun.State.DONE, now()
         if run.trigger == SyncRun.Trigger.POLL and run.changed_count:
-            run.drift_count = note_drift(run, reading.tenant_id)
+            run.drift_count = note_drift(run, reading.owner.pk)
         if run.drift_count:
-            request_work(tenant_id=reading.tenant_id, kind="subscribe", key=str(reading.connection.pk))
+            request_work(tenant_id=reading.owner.pk, kind="subscribe", key=str(reading.connection.pk))
         run.save()
         state = StreamState.objects.get(pk=reading.state.pk)
         state.read_at = run.started_at
