@@ -32,7 +32,7 @@ def serve() -> None:
 def serve_next() -> bool:
     """Do one item; false when there is none that this worker may do now."""
     with ExitStack() as places:
-        folder = settings.PLACES.var / "run"
+        folder = settings.PLACES.var / "run" / settings.DATABASES["default"]["NAME"]
         may_be_long = places.enter_context(place_for_long_work(folder, settings.WORKER_PROCESSES - 1))
         claim = claim_work(takes_long=may_be_long)
         if claim is None:

@@ -91,7 +91,7 @@ def request_work(
     *, tenant_id: uuid.UUID, kind: str, key: str, delay: dt.timedelta | None = None, is_long: bool = False
 ) -> None:
     """Ask for work, now or after `delay`. Asking again brings it forward, never puts it off. Wakes a worker after the commit.
-    `is_long`: known to take its time, so it never gets in the way of short work."""
+    `is_long`: known to take its time, so it never gets in the way of short work; so is what a business with long work asks for."""
     with connection.cursor() as cursor:
         cursor.execute(_REQUEST, [tenant_id, kind, key, is_long, delay.total_seconds() if delay else 0])
         lane, due_at = cursor.fetchone()
@@ -319,11 +319,16 @@ _FORWARD = """
     ON CONFLICT (tenant_id, is_long) DO UPDATE SET ready_at = excluded.ready_at
     WHERE core_tenantturn.ready_at IS NULL OR core_tenantturn.ready_at > excluded.ready_at
 """
+# What a business asks for while it has long work goes with that: the pages of a first sync are planned and posted beside it.
 _REQUEST = """
     INSERT INTO public.core_workitem (tenant_id, kind, key, is_long, requests, due_at, attempts, problem, requested_at)
-    VALUES (%s, %s, %s, %s, 1, clock_timestamp() + make_interval(secs => %s), 0, '', clock_timestamp())
+    SELECT asked.*, lane.is_long OR EXISTS (
+            SELECT FROM public.core_workitem other WHERE other.tenant_id = asked.tenant_id AND other.is_long
+        ), 1, clock_timestamp() + lane.delay, 0, '', clock_timestamp()
+    FROM (VALUES (%s::uuid, %s, %s)) AS asked (tenant_id, kind, key), (VALUES (%s, make_interval(secs => %s))) AS lane (is_long, delay)
     ON CONFLICT (tenant_id, kind, key) DO UPDATE
-    SET requests = core_workitem.requests + 1, due_at = LEAST(core_workitem.due_at, excluded.due_at)
+    SET requests = core_workitem.requests + 1, due_at = LEAST(core_workitem.due_at, excluded.due_at),
+        is_long = core_workitem.is_long OR excluded.is_long
     RETURNING is_long, due_at
 """
 _ANNOUNCE = f"""

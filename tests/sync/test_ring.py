@@ -150,18 +150,37 @@ def test_locked_rows_are_passed_over(what: str, tenant: Tenant, other_tenant: Te
 
 
 def test_work_that_goes_on_makes_room_for_what_is_new(tenant: Tenant, other_tenant: Tenant) -> None:
-    make_long(tenant, "backfill")
     ask(tenant, "webhook")
+    begun = claim()
+    make_long(tenant, "backfill")
+    finish_work(begun, again_in=dt.timedelta(microseconds=1))
     ask(other_tenant, "webhook")
     assert [claim(takes_long=False).key for _ in range(2)] == ["webhook", "webhook"]
     assert claim_work(takes_long=False) is None
     assert claim().key == "backfill"
 
 
-def test_long_work_is_not_forgotten_over_short_work(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked_for_during_long_work_goes_with_it(tenant: Tenant, other_tenant: Tenant) -> None:
+    ask(tenant, "plan", delay=LATER)
+    make_long(tenant, "backfill")
+    ask(tenant, "plan")
+    ask(tenant, "post")
+    ask(other_tenant, "post")
+    assert dict(WorkItem.objects.values_list("key", "is_long").filter(tenant=tenant)) == {
+        "backfill": True,
+        "plan": True,
+        "post": True,
+    }
+    assert claim(takes_long=False).tenant_id == other_tenant.pk
+    assert claim_work(takes_long=False) is None
+
+
+def test_long_work_is_not_forgotten_over_short_work(
+    tenant: Tenant, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(work, "LONG_FIRST", 1.0)  # the one time in ten
     make_long(tenant, "backfill")
-    ask(tenant, "webhook")
+    ask(other_tenant, "webhook")
     assert claim().key == "backfill"
 
 
@@ -191,7 +210,7 @@ def test_short_work_is_served_while_long_work_has_all_its_places(
     handles("sample")(lambda tenant_id, key: done.append(key))
     make_long(tenant, "backfill")
     settings.WORKER_PROCESSES = 2
-    with place_for_long_work(settings.PLACES.var / "run", 1):
+    with place_for_long_work(settings.PLACES.var / "run" / settings.DATABASES["default"]["NAME"], 1):
         assert not serve_next()
         ask(other_tenant, "webhook")
         assert serve_next()
