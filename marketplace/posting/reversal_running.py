@@ -24,24 +24,24 @@ from django.db.models.functions import Now
 
 from connectors.registry import connector
 from connectors.sdk.client import Client, dump_json
-from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RateLimited, RecordRejected
+from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RecordRejected
 from connectors.sdk.streams import Outcome, SourceRecord, WritableStream
 from marketplace.core.clock import now
 from marketplace.core.work import holding_lease, slice_is_over
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
-from marketplace.posting.batches import UnableToPost
+from marketplace.posting import uncertain
+from marketplace.posting.batches import UnableToPost, pause_after
 from marketplace.posting.intent import Gate, is_being_sent, sending_lasts
 from marketplace.posting.keys import batch_key
 from marketplace.posting.models import Posting, PostingBatch, Reversal, ReversalLine
 from marketplace.posting.planning import IN_LEDGER
 from marketplace.posting.reversal_planning import OPEN, Entries, fingerprint_of, is_gone, read_entries
 from marketplace.posting.reversing import finish_reversal, hold_line, mark_taken_back, settle_records
-from marketplace.posting.uncertain import QUIET_SECONDS, SENDER_AGAIN
 from tenants.context import tenant
 
 MOST_ATTEMPTS = 5
-PAUSE = dt.timedelta(seconds=30)
+PAUSE = dt.timedelta(seconds=30)  # while entries against entries are with the writer
 
 Action, State = ReversalLine.Action, ReversalLine.State
 Lines = Sequence[ReversalLine]
@@ -72,7 +72,7 @@ class Run:
         try:
             return read_entries(self.client, self.slug, [(one.data_type, one.external_id) for one in wanted])
         except ConnectorError as error:
-            raise UnableToPost(error.user_message, _pause(error)) from error
+            raise UnableToPost(error.user_message, pause_after(error, attempts=0)) from error
 
 
 def take_back(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.timedelta | None:
@@ -140,10 +140,6 @@ def _take_back_some(run: Run, lines: Lines) -> None:
         _settle(run, stream, dict(zip(sendable, outcomes, strict=True)), found)
         settle_records(run.reversal, records)
         _close(run, batch)
-
-
-def _pause(error: ConnectorError) -> dt.timedelta:
-    return dt.timedelta(seconds=error.retry_after) if isinstance(error, RateLimited) else PAUSE
 
 
 def _sendable(run: Run, stream: WritableStream, lines: Lines, found: Entries) -> list[ReversalLine]:
@@ -214,7 +210,7 @@ def _send(run: Run, batch: PostingBatch, stream: WritableStream, lines: Lines, f
         with holding_lease(run.tenant_id):
             _doubt(batch, lines, error)
         if not isinstance(error, OutcomeUnknown):
-            raise UnableToPost(error.user_message, _pause(error)) from error
+            raise UnableToPost(error.user_message, pause_after(error, attempts=0)) from error
     finally:
         run.gate.batch = None
     return [None] * len(lines)
@@ -272,10 +268,10 @@ def _look_up(run: Run) -> dt.timedelta | None:
 def _try_again(line: ReversalLine) -> dt.timedelta | None:
     """Let an entry be sent once more, or say when to look again: a request that is only late must have had the time to arrive."""
     assert line.batch is not None
-    if line.age.total_seconds() <= QUIET_SECONDS:  # type: ignore[attr-defined]
-        return dt.timedelta(seconds=QUIET_SECONDS / 2)
+    if line.age.total_seconds() <= uncertain.QUIET_SECONDS:  # type: ignore[attr-defined]
+        return dt.timedelta(seconds=uncertain.QUIET_SECONDS / 2)
     if is_being_sent(line.batch.pk):
-        return SENDER_AGAIN
+        return uncertain.SENDER_AGAIN
     if line.attempts < MOST_ATTEMPTS:
         ReversalLine.objects.filter(pk=line.pk).update(state=State.DUE)
     else:

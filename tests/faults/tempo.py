@@ -10,7 +10,7 @@ from connectors.registry import connectors
 from connectors.sdk.streams import WritableStream
 from marketplace.core import work
 from marketplace.core.runtime.database import with_patience
-from marketplace.posting import planning, uncertain
+from marketplace.posting import planning, reversal_running, uncertain
 from marketplace.sync import operations as reading
 
 LEASE_SECONDS = 2
@@ -28,9 +28,11 @@ def hasten(written_at_once: int) -> None:
     uncertain.QUIET_SECONDS = QUIET_SECONDS
     uncertain.SURE_SECONDS = SURE_SECONDS
     uncertain.SENDER_AGAIN = dt.timedelta(seconds=0.5)
+    reversal_running.PAUSE = dt.timedelta(seconds=0.5)
     reading.OFFLINE_RETRY = dt.timedelta(seconds=0.5)
     planning.BATCH = BATCH
     for found in connectors().values():
         for stream in found.streams:
             if isinstance(stream, WritableStream):
                 type(stream).batch_size = min(stream.batch_size, written_at_once)
+                type(stream).void_batch_size = min(stream.void_batch_size, written_at_once)

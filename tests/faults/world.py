@@ -111,13 +111,13 @@ def connect(business: Business, orders: list[Order], ledgers: Collection[str] = 
     return world
 
 
-def trouble(slug: str, *, calls: int, seed: int) -> int:
+def trouble(slug: str, *, calls: int, seed: int, match: str = "") -> int:
     """Let so many coming writes to one ledger meet trouble by chance. Answers how many will."""
     dice = random.Random(seed)
     kinds = [kind for kind, _ in TROUBLE]
     shares = [share for _, share in TROUBLE]
     faults = [
-        {"match": WRITES[slug], "after": call, **dice.choices(kinds, shares)[0]}
+        {"match": match or WRITES[slug], "after": call, **dice.choices(kinds, shares)[0]}
         for call in range(calls)
         if dice.randint(1, 100) <= sum(shares)
     ]

@@ -258,11 +258,15 @@ class WritableXeroStream(XeroStream, WritableStream):
     def send_void(self, client: Client, rows: Sequence[Row]) -> list[Outcome]:
         bodies = [{self.id_key: row[self.id_key], **self.voided(row)} for row in rows]
         try:
-            return self.post(client, "POST", self.path, bodies, "")
+            return self.post(client, "POST", self.path, bodies, self.void_key(rows))
         except RecordRejected as refused:
             if len(rows) == 1:
                 return [refused]
         return [outcome for row in rows for outcome in self.send_void(client, [row])]
+
+    def void_key(self, rows: Sequence[Row]) -> str:
+        """The same objects as they stood: once somebody has changed one, it is another request."""
+        return f"void-{digest({row[self.id_key]: self.version(row) for row in rows})}"
 
     def is_void(self, row: Row) -> bool:
         return row.get("Status") in ("VOIDED", "DELETED")

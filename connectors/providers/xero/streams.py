@@ -191,11 +191,12 @@ class CustomerPayments(WritableXeroStream):
 
     def send_void(self, client: Client, rows: Sequence[Row]) -> list[Outcome]:
         """Payments are deleted one by one."""
-        return [self._delete(client, row[self.id_key]) for row in rows]
+        return [self._delete(client, row) for row in rows]
 
-    def _delete(self, client: Client, id: str) -> Outcome:
+    def _delete(self, client: Client, row: Row) -> Outcome:
         try:
-            answer = xero(client).send("POST", f"{self.path}/{id}", {"Status": "DELETED"}, {}, key="")
+            path = f"{self.path}/{row[self.id_key]}"
+            answer = xero(client).send("POST", path, {"Status": "DELETED"}, {}, key=self.void_key([row]))
         except RecordRejected as refused:
             return refused
         return self.written(client, answer[self.list_key][0])
