@@ -1,0 +1,102 @@
+"""What taking entries back is guarded by."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any
+
+from connectors.providers.quickbooks import batches as quickbooks
+from connectors.providers.xero import resources as xero
+from connectors.sdk.client import Client
+from connectors.sdk.streams import Standing
+from marketplace.core import work
+from marketplace.posting import planning, reversal_planning, reversal_running, reversing
+from tests.faults.removal import guard, replace
+
+PROTOCOL = "tests/faults/test_reversal_protocol.py::test_"
+RUNNING = "tests/posting/test_reversal.py::test_"
+LIMITS = "tests/posting/test_reversal_limits.py::test_"
+
+
+@guard(
+    "what was sent to take an entry back is read back before it counts",
+    noticed_by=RUNNING + "request_that_never_arrived_does_not_count_as_taken_back",
+    in_ci=True,
+)
+def _() -> None:
+    replace(reversal_running, "was_taken_back", lambda stream, entry: True)
+
+
+@guard(
+    "an entry that says something else than when it was planned is left alone",
+    noticed_by=LIMITS + "what_staff_change_after_the_plan_is_left_alone[xero]",
+)
+def _() -> None:
+    replace(reversal_running, "is_changed", lambda line, entry: False)
+
+
+@guard(
+    "entries are taken back under the versions that were read",
+    noticed_by=PROTOCOL + "what_staff_change_in_the_last_moment_is_not_taken_back[xero]",
+)
+def _() -> None:
+    guarded = xero.WritableXeroStream.void
+
+    def whatever_it_says(self: Any, client: Client, external_ids: Any, *, versions: Any = None) -> Any:
+        return guarded(self, client, external_ids)
+
+    replace(xero.WritableXeroStream, "void", whatever_it_says)
+
+
+@guard(
+    "what settles a document is taken back before it",
+    noticed_by=RUNNING + "payments_go_before_the_invoices_they_settle_and_each_goes_once[xero]",
+)
+def _() -> None:
+    replace(reversal_planning, "PHASES", tuple(reversed(reversal_planning.PHASES)))
+
+
+@guard(
+    "what somebody has paid meanwhile is not taken back",
+    noticed_by=LIMITS + "payment_staff_enter_after_the_plan_keeps_the_invoice[quickbooks]",
+)
+def _() -> None:
+    guarded = quickbooks.Written30.standing
+
+    def unpaid(self: Any, found: Any) -> Standing:
+        return Standing(is_void=guarded(self, found).is_void)
+
+    replace(quickbooks.Written30, "standing", unpaid)
+
+
+@guard(
+    "taking back is part of the one work that writes to a ledger",
+    noticed_by=PROTOCOL + "nothing_is_taken_back_while_another_worker_writes_to_the_ledger",
+    in_ci=True,
+)
+def _() -> None:
+    def apart(*, tenant_id: uuid.UUID, kind: str, key: str, delay: dt.timedelta | None = None) -> None:
+        own = "take_back" if kind == "post" else kind
+        work.request_work(tenant_id=tenant_id, kind=own, key=key, delay=delay)
+
+    work.handles("take_back")(
+        lambda tenant_id, key: reversal_running.take_back(tenant_id=tenant_id, connection_id=uuid.UUID(key))
+    )
+    replace(reversing, "request_work", apart)
+
+
+@guard(
+    "a record that was taken back is not posted again by itself",
+    noticed_by=LIMITS + "taken_back_record_is_not_posted_again_by_itself",
+)
+def _() -> None:
+    replace(planning, "_as_taken_back", lambda *row: None)
+
+
+@guard(
+    "what was not sent yet is withdrawn with what is taken back",
+    noticed_by=LIMITS + "unsent_payment_is_withdrawn_with_the_invoice",
+)
+def _() -> None:
+    replace(reversing, "_withdraw_unsent", lambda reversal, record_ids: None)
