@@ -69,6 +69,9 @@ def reversal_list(request: TenantRequest) -> HttpResponse:
 @member(Role.BOOKKEEPER)
 def new_reversal(request: TenantRequest) -> HttpResponse:
     """What should be taken back: of a flow in a period, or what one request or one entry belongs to."""
+    if not any(request.GET.get(name) for name in ("flow", "batch", "posting")):
+        messages.info(request, "Choose a flow, a document or a run first.")
+        return redirect("reversals", request.tenant.slug)
     subject = _subject(request)
     form = _form(request, subject)
     if form.is_valid():

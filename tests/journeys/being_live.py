@@ -81,3 +81,31 @@ def order_live(walk: Walk) -> None:
     person.go(walk.flow)
     person.sees("Every new record is posted to Xero by itself.")
     person.look("flow")
+
+
+def take_back(walk: Walk) -> None:
+    """An entry that should not have been made goes: a plan, a confirmation, and the proof."""
+    person = walk.person
+    number = "#5001"
+    person.go(f"{walk.home}records/?q=5001")
+    person.follow(number)
+    person.follow(re.compile("^Invoice"), person.row("Invoice", "Posted"))
+    person.follow("Take back")
+    person.fill("Why", "Sold by mistake")
+    person.look("reversal-asked")
+    person.click("Make the plan")
+    person.waits_for("Everything can be taken back")
+    person.sees("Trial balance: what these entries book")
+    person.look("reversal-plan")
+    assert walk.taken_back() == []
+    person.tick("I have read the plan and want it carried out.")
+    person.click("Take it back")
+    person.waits_for("Done and proved")
+    person.look("reversal")
+    assert sorted(one["data_type"] for one in walk.taken_back()) == ["customer_payment", "invoice"]
+    person.follow("Needs attention", person.page.locator("main"))
+    person.sees("Sold by mistake")
+    person.sees(number)
+    person.go(f"{walk.home}reversals/")
+    person.sees("Sold by mistake")
+    person.look("reversals")

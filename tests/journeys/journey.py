@@ -35,6 +35,7 @@ STEPS: tuple[Callable[[Walk], None], ...] = (
     being_live.catch_up,
     being_live.trace,
     being_live.order_live,
+    being_live.take_back,
     signing_in.switch_business,
     signing_in.turn_on_second_step,
     signing_in.sign_in,

@@ -50,6 +50,11 @@ class Walk:
         lines = self.ledger.lines(self.ledger.organisation_id(LEDGER))
         return [one for one in lines if one["data_type"] == data_type and one["action"] == "create"]
 
+    def taken_back(self) -> list[dict[str, Any]]:
+        """What the ledger's own journal says was voided or deleted by us."""
+        lines = self.ledger.lines(self.ledger.organisation_id(LEDGER))
+        return [one for one in lines if one["by"] == "connector" and one["action"] in ("void", "delete")]
+
     def authors(self, number: str) -> list[str]:
         """Who entered an invoice for this order in the ledger."""
         return [one["by"] for one in self.lines("invoice") if f"{number} " in f"{one['reference']} "]

@@ -121,8 +121,9 @@ def test_what_is_asked_wrongly_is_said(posted: Books, alice_client: Client) -> N
     backwards = alice_client.post(new(posted), period(first="2026-10-31", last="2026-10-01"))
     assert "ends before it begins" in text_of(backwards)
     assert "required" in text_of(alice_client.post(new(posted), period(reason="")))
-    for query in ("flow=nonsense", "batch=12", "posting=999999", "flow=", "posting=x-y"):
+    for query in ("flow=nonsense", "batch=12", "posting=999999", "posting=x-y"):
         assert alice_client.get(new(posted, query)).status_code == 404
+    assert "Choose a flow" in text_of(alice_client.get(f"{LIST}new/", follow=True))
 
 
 def test_one_entry_or_one_request_leads_to_its_plan(posted: Books, alice_client: Client) -> None:
