@@ -20,6 +20,7 @@ from tenants.context import tenant
 from tests.benchmarks.driving import Business, provider
 from tests.faults.campaign import Size
 from tests.faults.processes import Workers, wait_until, workers
+from tests.faults.test_killed_workers import SENDING
 from tests.faults.world import WRITES, World, connect, make_orders, trouble, work_quietly
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
@@ -115,6 +116,11 @@ def is_taken_back(world: World) -> bool:
         return not Reversal.objects.exclude(state=Reversal.State.DONE).exists()
 
 
+def is_doubted(world: World) -> bool:
+    with tenant(world.business.owner):
+        return ReversalLine.objects.filter(state=ReversalLine.State.UNCERTAIN).exists()
+
+
 def keep_killing(crew: Workers, is_done: Callable[[], bool], most: int) -> None:
     while crew.kills < most and not is_done():
         time.sleep(KILLED_EVERY)
@@ -190,11 +196,11 @@ def test_worker_paused_right_before_taking_back_takes_nothing_back_twice(
     reversals = plan(world)
     words = {"xero": '"Status":"VOIDED"', "quickbooks": '"operation":"void"'}[ledger]
     with workers(2, tmp_path, written_at_once=4) as crew:
-        crew.pause_before_writing(ledger, words)
+        crew.strike(SENDING, "stop", words)
         confirm(world, reversals)
-        paused = crew.paused(ledger)
-        time.sleep(3)  # past its lease; the others may not send the same while it might
-        crew.go_on(paused, ledger)
+        stopped = crew.stopped(SENDING)
+        wait_until(lambda: is_doubted(world), "another worker that took over")
+        crew.go_on(stopped, SENDING)
         wait_until(lambda: is_taken_back(world), "everything taken back", 60)
     count = check_taken_back(world, reversals, before)
     tell("C2", f"taking back: pause between intent and send, {ledger}", tried=1, events=count)
