@@ -36,7 +36,7 @@ class Point:
         return self.name.replace(" ", "-")
 
 
-WORK, READ, EVENTS = "marketplace.core.work.", "marketplace.sync.operations.", "marketplace.sync.tasks."
+WORK, READ = "marketplace.core.work.", "marketplace.sync.operations."
 PLAN, TASKS = "marketplace.posting.planning.", "marketplace.posting.tasks."
 WRITE, LOOK = "marketplace.posting.writing.", "marketplace.posting.uncertain."
 VAULT, INTAKE = "marketplace.installations.vault.ConnectionToken.", "marketplace.sync.intake."
@@ -71,8 +71,8 @@ POINTS = (
     Point("committing a delivery", "before", INTAKE + "_commit"),
     Point("a delivery is committed", "after", INTAKE + "_commit"),
     Point("acknowledging a delivery", "after", "marketplace.sync.webhook_views.receive_delivery"),
-    Point("following events", "before", EVENTS + "_follow"),
-    Point("events were followed", "after", EVENTS + "_follow"),
+    Point("following events", "before", "marketplace.sync.events.follow_waiting"),
+    Point("events were followed", "after", "marketplace.sync.events.follow_waiting"),
     Point("keeping what events tell of", "before the commit in", READ + "fetch_records"),
     Point("what events tell of is kept", "after the commit in", READ + "fetch_records"),
     Point("subscribing", "before", SHOPIFY + "ShopifyWebhooks.subscribe"),
