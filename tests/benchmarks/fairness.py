@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 import random
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from django.db.models import Max
+from django.db.models import Max, Min
 
 from connectors.sdk.records import Order
 from marketplace.core.models import InboxEvent
@@ -39,6 +39,14 @@ def celery(folder: Path, processes: int) -> list[str]:
     return [sys.executable, "-m", *worker, "--concurrency", str(processes), *quiet]
 
 
+@dataclass(frozen=True)
+class Followed:
+    """Seconds, and those of each step: fetched, planned, about to be sent, posted. Planning may begin before fetching is noted."""
+
+    seconds: float
+    steps: Sequence[float]
+
+
 @dataclass
 class Small:
     """One event after the other, each followed to its posting. Its providers serve nobody else."""
@@ -49,19 +57,23 @@ class Small:
     orders: list[Order]
     dice: random.Random
 
-    def sell(self, count: int) -> list[float]:
-        """Seconds from the acknowledged webhook to everything posted, for each of so many orders."""
+    def sell(self, count: int) -> list[Followed]:
+        """So many orders, from the acknowledged webhook to everything posted."""
         return [self._follow(self.orders.pop()) for _ in range(count)]
 
-    def _follow(self, order: Order) -> float:
+    def _follow(self, order: Order) -> Followed:
         time.sleep(self.dice.uniform(0.0, 0.3))  # customers do not wait for each other
         with provider("shopify") as simulated:
             simulated.enter(SHOP, [order], by="provider", emit=True)
         wait_until(lambda: self._is_posted(order), f"{order.number} posted", PATIENCE)
         with tenant(self.business.owner):
-            ended = Posting.objects.filter(record__external_id=order.id).aggregate(Max("posted_at"))["posted_at__max"]
-        accepted: dt.datetime = InboxEvent.objects.filter(external_id=order.id).earliest("id").received_at
-        return float((ended - accepted).total_seconds())
+            ours = Posting.objects.filter(record__external_id=order.id)
+            found = ours.aggregate(Min("created_at"), Min("batch__intended_at"), Max("posted_at"))
+        event = InboxEvent.objects.filter(external_id=order.id).earliest("id")
+        fetched = event.copies.get().done_at
+        at = [event.received_at, fetched, *found.values()]
+        steps = [(after - before).total_seconds() for before, after in pairwise(at)]
+        return Followed((at[-1] - at[0]).total_seconds(), steps)
 
     def _is_posted(self, order: Order) -> bool:
         with tenant(self.business.owner):
@@ -119,5 +131,9 @@ def big_one(business: Business, orders: int) -> Big:
     return Big(business, source, flow, orders)
 
 
-def percentile(found: Sequence[float], percent: int) -> float:
-    return sorted(found)[math.ceil(percent / 100 * len(found)) - 1]
+def percentile(found: Sequence[Followed], percent: int) -> float:
+    return sorted(one.seconds for one in found)[math.ceil(percent / 100 * len(found)) - 1]
+
+
+def middle_steps(found: Sequence[Followed]) -> list[float]:
+    return [sorted(step)[len(found) // 2] for step in zip(*(one.steps for one in found), strict=True)]

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,10 +15,17 @@ SPEED = 600  # the providers' limits stay, ten minutes of them pass in a second
 
 @contextmanager
 def serving(
-    slugs: tuple[str, ...], state: Path, credentials: Mapping[str, Mapping[str, str]], speed: int = SPEED
+    slugs: tuple[str, ...],
+    state: Path,
+    credentials: Mapping[str, Mapping[str, str]],
+    *,
+    speed: int = SPEED,
+    elsewhere: Collection[str] = (),
 ) -> Iterator[dict[str, str]]:
-    """The address of each simulator while the block runs."""
+    """The address of each simulator while the block runs. `elsewhere`: they give way to our processes."""
     processes = {slug: _start(slug, state / slug, credentials[slug], speed) for slug in slugs}
+    for slug in elsewhere:
+        os.setpriority(os.PRIO_PROCESS, processes[slug].pid, 5)
     try:
         yield {slug: _address(process) for slug, process in processes.items()}
     finally:

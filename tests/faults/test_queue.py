@@ -126,3 +126,17 @@ def test_item_that_another_worker_is_about_to_take_is_passed_over(transactional_
     may_commit.set()
     worker.join()
     assert claim is None
+
+
+def test_item_is_leased_to_one_of_many(transactional_db: None, tenant: Tenant, tell: Any) -> None:
+    """Step by step: two have found it, and the first has not committed yet."""
+    WorkItem.objects.all().delete()
+    request_work(tenant_id=tenant.pk, kind="counted", key="one")
+    claims: list[Any] = []
+    with transaction.atomic():
+        claims.append(claim_work())
+        (other,) = in_threads(1, lambda: claims.append(claim_work()))
+        other.join(timeout=3)
+    other.join()
+    assert [claim is None for claim in claims] == [False, True]
+    tell("C3", "an item found by two workers", tried=2, events=1)
