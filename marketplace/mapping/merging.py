@@ -5,7 +5,7 @@ hold, and the value the target held, when both were last in agreement. So a prov
 capitals, a telephone number with spaces) is part of the agreement and never comes back as a change.
 
 - Changed on one side only: that value is carried to the other side.
-- Changed on both to the same: agreed.
+- Changed on both to the same, if differently spelled: agreed, and each side keeps its spelling.
 - Changed on both differently: a clash. The rule names one winner, or a person is asked; until then the field is left alone.
 - An emptied field says nothing: it is never carried and never clashes, because providers take an empty value for "not given".
 
@@ -67,6 +67,15 @@ def is_same(name: str, one: str, other: str) -> bool:
     return one == other or fingerprint(name, one) == fingerprint(name, other)
 
 
+def is_echo(sent: str, held: str) -> bool:
+    """Whether a value may be what a provider made of the one we sent: the same letters and digits, whatever else it did to it."""
+    return _letters(sent) == _letters(held)
+
+
+def _letters(text: str) -> str:
+    return "".join(sign for sign in text if sign.isalnum()).casefold()
+
+
 class Base(msgspec.Struct):
     """What a linked pair agreed on last. Everything is keyed by a side (a connection's id), then by field.
 
@@ -98,13 +107,11 @@ class Base(msgspec.Struct):
 
     def is_late(self, side: str, name: str, text: str, at: dt.datetime) -> bool:
         known = self.late.get(side, {}).get(name, {})
-        return any(
-            is_same(name, text, sent) and at <= dt.datetime.fromisoformat(until) for sent, until in known.items()
-        )
+        return any(is_echo(sent, text) and at <= dt.datetime.fromisoformat(until) for sent, until in known.items())
 
     def forget_late(self, side: str, name: str, text: str) -> None:
         known = self.late.get(side, {})
-        left = {sent: until for sent, until in known.pop(name, {}).items() if not is_same(name, text, sent)}
+        left = {sent: until for sent, until in known.pop(name, {}).items() if not is_echo(sent, text)}
         if left:
             known[name] = left
 
@@ -229,6 +236,8 @@ def _compare(base: Base, look: Look, name: str, meeting: Meeting) -> None:
     source_edit, target_edit = _edit(name, sent, before_sent), _edit(name, held, before_held)
     if source_edit > target_edit:
         _carry(look, name, meeting)
+    elif source_edit == target_edit == 2 and is_echo(sent, held):
+        _agree(base, look, name)
     elif source_edit == target_edit == 2 and look.rules.may_write(name, sent, held):
         _clash(base, look, name, meeting)
 
@@ -248,7 +257,7 @@ def _carry(look: Look, name: str, meeting: Meeting) -> None:
 def _agree(base: Base, look: Look, name: str) -> None:
     there, back = look.there, look.back
     base.agreed[there.source][name] = [there.sent[name], there.held[name]]
-    if is_same(name, back.sent[name], back.held[name]):
+    if is_echo(back.sent[name], back.held[name]):
         base.agreed[back.source][name] = [back.sent[name], back.held[name]]
 
 

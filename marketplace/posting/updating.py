@@ -17,7 +17,7 @@ from connectors.sdk.streams import Draft, Outcome, SourceRecord, WritableStream,
 from marketplace.core.clock import now
 from marketplace.core.work import request_work
 from marketplace.installations.models import Connection
-from marketplace.mapping.merging import is_same, texts_of
+from marketplace.mapping.merging import is_echo, texts_of
 from marketplace.posting.models import Posting
 from marketplace.posting.pairs import ask_again
 from marketplace.posting.ready import Ready
@@ -87,7 +87,7 @@ def _holds(found: SourceRecord, draft: Draft) -> bool:
     if not isinstance(found.record, Customer) or not isinstance(draft.document, Customer):
         return False
     held, sent = texts_of(found.record), texts_of(draft.document)
-    return all(is_same(name, text, held[name]) for name, text in sent.items() if text)
+    return all(is_echo(text, held[name]) for name, text in sent.items() if text)
 
 
 def _written(found: SourceRecord) -> Written:

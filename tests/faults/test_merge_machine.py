@@ -1,0 +1,349 @@
+"""Two sides that are edited at will, read in any order, and written to by requests that get lost or come late, against a plain model.
+
+The machine drives the merge itself, without a database, many times over; `tests/faults/test_two_way.py` does the same through the
+planner, the writer and the simulators, less often. The model knows every edit by its value, which is never used twice.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from marketplace.mapping.merging import FIELDS, Answer, Base, Look, Rules, Way, confirm, decide, is_echo, meet
+from tests.faults.campaign import Size
+from tests.faults.conftest import Tell
+
+pytestmark = pytest.mark.faults
+
+Key = Literal["a", "b"]
+OTHER: dict[Key, Key] = {"a": "b", "b": "a"}
+EDITED = ("name", "phone")
+START = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
+ROUNDS = 12
+TRIED: Counter[str] = Counter()
+
+
+@dataclass
+class Read:
+    """A side as it was read."""
+
+    values: dict[str, str]
+    version: int
+    at: dt.datetime
+
+
+@dataclass
+class System:
+    """One side. It spells what it is given in its own way, and knows the version that a write replaces."""
+
+    key: Key
+    values: dict[str, str] = field(default_factory=lambda: dict.fromkeys(FIELDS, ""))
+    version: int = 0
+    at: dt.datetime = START
+
+    def spelled(self, name: str, text: str) -> str:
+        if self.key == "a":
+            return text
+        return text.upper() if name == "name" else f" {text[:2]} {text[2:]} "
+
+    def put(self, values: dict[str, str], at: dt.datetime) -> None:
+        self.values |= {name: self.spelled(name, text) if text else "" for name, text in values.items()}
+        self.version, self.at = self.version + 1, at
+
+    def now(self) -> Read:
+        return Read(dict(self.values), self.version, self.at)
+
+
+@dataclass
+class Write:
+    """A planned change of one side, against the version it was planned from."""
+
+    values: dict[str, str]
+    version: int
+    attempts: int = 0
+
+
+@dataclass
+class Record:
+    """A conflict, as both sides' values in the order a, b."""
+
+    name: str
+    values: dict[Key, str]
+    winner: Key | Literal[""]
+
+
+class TwoSides(RuleBasedStateMachine):
+    """`forth` writes to b and `back` to a; a write is named by the side it goes to."""
+
+    @initialize(
+        how=st.sampled_from(["owner", "newest", "ask"]),
+        owner=st.sampled_from(["a", "b"]),
+        writes_to=st.sampled_from([("a", "b"), ("a", "b"), ("b",)]),
+    )
+    def begin(self, how: str, owner: Key, writes_to: tuple[Key, ...]) -> None:
+        self.how, self.owner, self.writes_to = how, owner, writes_to
+        self.numbers = itertools.count(1)
+        self.clock = START
+        self.sides: dict[Key, System] = {"a": System("a"), "b": System("b")}
+        self.base = Base()
+        self.planned: dict[Key, Write] = {}
+        self.uncertain: dict[Key, Write] = {}
+        self.late: list[tuple[Key, dict[str, str]]] = []
+        self.records: list[Record] = []
+        self.unsynced: dict[tuple[Key, str], str] = {}  # edits by people which the other side has not had
+        self.beaten: set[tuple[str, str]] = set()
+        self.writes = 0
+        self._put("a", {name: self._new(name) for name in EDITED})
+        self.reads: dict[Key, Read] = {key: system.now() for key, system in self.sides.items()}
+        self._plan("b")
+        self._send("b", "well")
+
+    # ---------------------------------------------------------------- what people and networks do
+
+    @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(EDITED), is_later=st.booleans())
+    def edit(self, key: Key, name: str, is_later: bool) -> None:
+        self.clock += dt.timedelta(seconds=is_later)
+        self._put(key, {name: self._new(name)})
+
+    @rule(name=st.sampled_from(EDITED))
+    def edit_both_to_the_same(self, name: str) -> None:
+        text = self._new(name)
+        for key in self.sides:
+            self._put(key, {name: text})
+        for key in self.sides:
+            self.unsynced.pop((key, name), None)
+
+    @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(EDITED))
+    def empty(self, key: Key, name: str) -> None:
+        self.clock += dt.timedelta(seconds=1)
+        self.sides[key].put({name: ""}, self.clock)
+        self.unsynced.pop((key, name), None)
+
+    @rule(key=st.sampled_from(["a", "b"]))
+    def read(self, key: Key) -> None:
+        self.reads[key] = self.sides[key].now()
+
+    @rule(key=st.sampled_from(["a", "b"]))
+    def plan(self, key: Key) -> None:
+        self._plan(key)
+
+    @rule(key=st.sampled_from(["a", "b"]), fate=st.sampled_from(["well", "well", "unheard", "lost", "late"]))
+    def send(self, key: Key, fate: str) -> None:
+        if key in self.planned:
+            TRIED[fate] += 1
+            self._send(key, fate)
+
+    @rule(key=st.sampled_from(["a", "b"]))
+    def look_up(self, key: Key) -> None:
+        self._look_up(key)
+
+    @precondition(lambda self: self.late)
+    @rule()
+    def arrive_late(self) -> None:
+        self._arrive_late()
+
+    @rule(winner=st.sampled_from(["a", "b"]))
+    def choose(self, winner: Key) -> None:
+        self._choose(winner)
+
+    # ---------------------------------------------------------------- what the product does
+
+    def _plan(self, target: Key) -> None:
+        """As `marketplace.posting.pairs` has it: not while a request about the pair is under way in either direction."""
+        if target not in self.writes_to or self.uncertain:
+            return
+        source, old = OTHER[target], self.planned.pop(target, None)
+        if old is not None and old.attempts:
+            self.base.note_late(target, old.values, self.clock)
+        open_fields = {record.name for record in self.records if not record.winner}
+        look = self._look(source, open_fields)
+        meeting = meet(self.base, look)
+        for name in meeting.ended:
+            self.records = [r for r in self.records if r.winner or r.name != name]
+        for clash in meeting.clashes:
+            self._keep(clash, source)
+        if meeting.carried:
+            sent = {name: look.there.sent[name] for name in meeting.carried}
+            version = self.reads[target].version
+            is_same_write = old is not None and (old.values, old.version) == (sent, version)
+            self.planned[target] = cast(Write, old) if is_same_write else Write(sent, version)
+
+    def _look(self, source: Key, open_fields: set[str]) -> Look:
+        target = OTHER[source]
+        ours, theirs = self.reads[source], self.reads[target]
+        return Look(
+            there=Way(source=source, sent=ours.values, held=theirs.values),
+            back=Way(source=target, sent=theirs.values, held=ours.values),
+            rules=Rules(rule=self.how, owner="source" if self.owner == source else "target"),
+            source_at=ours.at,
+            target_at=theirs.at,
+            now=self.clock,
+            open_fields=open_fields,
+        )
+
+    def _keep(self, clash: Any, source: Key) -> None:
+        winner = cast(Key, {"source": source, "target": OTHER[source], "": ""}[clash.winner])
+        values = {source: clash.source_value, OTHER[source]: clash.target_value}
+        waiting = next((r for r in self.records if not r.winner and r.name == clash.name), None)
+        if waiting is not None:
+            waiting.values, waiting.winner = values, winner
+            return
+        record = Record(clash.name, values, winner)
+        decided = [r for r in self.records if r.winner and (r.name, r.values) == (record.name, record.values)]
+        assert not decided, f"{clash.name}: {values} was decided before"
+        self.records.append(record)
+        self._beat(record)
+
+    def _beat(self, record: Record) -> None:
+        """The loser's value must never be written to the other side from now on."""
+        TRIED["conflict"] += 1
+        if record.winner:
+            self.beaten.add((record.name, _plain(record.values[OTHER[record.winner]])))
+
+    def _send(self, target: Key, fate: str) -> None:
+        write, system = self.planned.pop(target), self.sides[target]
+        write.attempts += 1
+        if fate in ("lost", "late"):
+            self.uncertain[target] = write
+            if fate == "late":
+                self.late.append((target, write.values))
+        elif write.version != system.version:
+            self.reads[target] = system.now()  # refused as stale: read again, planned anew
+        else:
+            self._apply(target, write)
+            if fate == "unheard":
+                self.uncertain[target] = write
+            else:
+                self._confirm(target, write, system.now())
+
+    def _apply(self, target: Key, write: Write) -> None:
+        for name, text in write.values.items():
+            assert (name, _plain(text)) not in self.beaten, f"{name}: {text} lost and is written all the same"
+            self._overwrite(target, name, text)
+        self.sides[target].put(write.values, self.clock)
+        self.writes += 1
+
+    def _overwrite(self, target: Key, name: str, text: str) -> None:
+        """What somebody typed here is only ever written over when the other side had it, or a conflict says so."""
+        typed = self.unsynced.pop((target, name), None)
+        if typed is not None and _plain(typed) != _plain(text):
+            known = [r for r in self.records if r.name == name and _plain(r.values[target]) == _plain(typed)]
+            assert known, f"{name}: {typed} of {target} was written over by {text} without a word"
+        if _plain(self.unsynced.get((OTHER[target], name), "")) == _plain(text):
+            del self.unsynced[OTHER[target], name]
+
+    def _confirm(self, target: Key, write: Write, answer: Read) -> None:
+        source, before = OTHER[target], self.reads[target]
+        ours = self.reads[source]
+        is_known_before = before.version == write.version
+        if is_known_before:
+            self.reads[target] = answer
+        confirm(
+            self.base,
+            Answer(
+                sent=write.values,
+                held=answer.values,
+                there=Way(source=source, sent=ours.values, held=answer.values),
+                back=Way(source=target, sent=answer.values, held=ours.values),
+                before=before.values if is_known_before else None,
+            ),
+            answer.at,
+        )
+
+    def _look_up(self, target: Key) -> None:
+        if target not in self.uncertain:
+            return
+        write, now = self.uncertain.pop(target), self.sides[target].now()
+        if all(is_echo(text, now.values[name]) for name, text in write.values.items()):
+            self._confirm(target, write, now)
+        else:
+            self.planned[target] = write
+
+    def _arrive_late(self) -> None:
+        """A system without locks takes it whatever has become of the object. What it writes over there nobody can help."""
+        target, values = self.late.pop(0)
+        TRIED["arrived late"] += 1
+        for name in values:
+            self.unsynced.pop((target, name), None)
+        self.sides[target].put(values, self.clock)
+
+    def _choose(self, winner: Key) -> None:
+        waiting = [record for record in self.records if not record.winner]
+        if not waiting or self.uncertain:
+            return
+        record = waiting[0]
+        current = {key: read.values[record.name] for key, read in self.reads.items()}
+        if current == record.values:
+            source: Key = "a"
+            decide(self.base, self._look(source, set()), record.name, "source" if winner == source else "target")
+            record.winner = winner
+            self._beat(record)
+
+    # ---------------------------------------------------------------- what must be true
+
+    def _settle(self) -> None:
+        for _ in range(ROUNDS):
+            before = self.writes
+            for key in self.sides:
+                self.read(key)
+            for key in self.sides:
+                self._look_up(key)
+            for key in self.sides:
+                self._plan(key)
+                if key in self.planned:
+                    self._send(key, "well")
+            if self.writes == before and not self.planned and not self.uncertain:
+                return
+        raise AssertionError(f"It does not come to rest: {self.writes} writes")
+
+    def teardown(self) -> None:
+        if not hasattr(self, "reads"):
+            return
+        while self.late:
+            self._arrive_late()
+        self._settle()
+        for name in EDITED:
+            one, other = (system.values[name] for system in self.sides.values())
+            is_open = any(r.name == name and not r.winner for r in self.records)
+            if len(self.writes_to) == 2 and one and other and not is_open:
+                assert _plain(one) == _plain(other), f"{name}: {one!r} and {other!r}"
+        writes = self.writes
+        self._settle()
+        assert self.writes == writes, "our own writes came back as changes"
+        TRIED["examples"] += 1
+        TRIED["writes"] += writes
+
+    def _new(self, name: str) -> str:
+        return f"{'n' if name == 'name' else '0'}x{next(self.numbers)}"
+
+    def _put(self, key: Key, values: dict[str, str]) -> None:
+        self.sides[key].put(values, self.clock)
+        for name, text in values.items():
+            self.unsynced[key, name] = text
+
+
+def _plain(text: str) -> str:
+    return "".join(text.split()).lower()
+
+
+def test_two_sides_come_to_rest_with_one_winner_and_no_edit_lost(size: Size, seed: int, tell: Tell) -> None:
+    TRIED.clear()
+    chosen = hypothesis.settings(
+        max_examples=size.pick(300, 10_000),
+        stateful_step_count=30,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(hypothesis.seed(seed)(TwoSides), settings=chosen)
+    assert TRIED["conflict"] and TRIED["arrived late"] and TRIED["unheard"]
+    tell("C13", "two sides edited, read and written in any order", tried=TRIED["examples"], events=TRIED["writes"])
