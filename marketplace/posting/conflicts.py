@@ -57,10 +57,14 @@ def decide_conflicts(*, choices: Mapping[int, str], shown: Mapping[int, str], us
             lock_pairs(flow.source_id, flow.target_id)
         chosen = list(conflicts(is_open=True).filter(pk__in=choices))
         for conflict in chosen:
-            if shown.get(conflict.pk) != fingerprint_of(conflict):
+            if not _is_as_shown(conflict, shown):
                 raise UnableToDecide(MEANWHILE)
             _decide(conflict, choices[conflict.pk], user)
     return len(chosen)
+
+
+def _is_as_shown(conflict: Conflict, shown: Mapping[int, str]) -> bool:
+    return shown.get(conflict.pk) == fingerprint_of(conflict)
 
 
 def _decide(conflict: Conflict, winner: str, user: User) -> None:

@@ -26,8 +26,9 @@ pytestmark = pytest.mark.faults
 
 Key = Literal["a", "b"]
 OTHER: dict[Key, Key] = {"a": "b", "b": "a"}
-EDITED = ("name", "phone")
+EDITED = ("name", "phone", "tax_number")
 START = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
+OWN_WAY = "-own"
 ROUNDS = 12
 TRIED: Counter[str] = Counter()
 
@@ -53,6 +54,8 @@ class System:
     def spelled(self, name: str, text: str) -> str:
         if self.key == "a":
             return text
+        if name == "tax_number":
+            return text if text.endswith(OWN_WAY) else text + OWN_WAY  # so that nobody would know it again
         return text.upper() if name == "name" else f" {text[:2]} {text[2:]} "
 
     def put(self, values: dict[str, str], at: dt.datetime) -> None:
@@ -100,7 +103,10 @@ class TwoSides(RuleBasedStateMachine):
         self.late: list[tuple[Key, dict[str, str]]] = []
         self.records: list[Record] = []
         self.unsynced: dict[tuple[Key, str], str] = {}  # edits by people which the other side has not had
-        self.beaten: set[tuple[str, str]] = set()
+        self.unclear: set[str] = set()
+        self.beaten: set[tuple[Key, str, str]] = set()  # what must not be written to a side, as it lost there
+        self.typed: dict[tuple[Key, str], str] = {}  # what people typed last, on one side only
+        self.replaced: set[tuple[Key, str, str]] = set()  # what they typed over on their own side
         self.writes = 0
         self._put("a", {name: self._new(name) for name in EDITED})
         self.reads: dict[Key, Read] = {key: system.now() for key, system in self.sides.items()}
@@ -114,13 +120,14 @@ class TwoSides(RuleBasedStateMachine):
         self.clock += dt.timedelta(seconds=is_later)
         self._put(key, {name: self._new(name)})
 
-    @rule(name=st.sampled_from(EDITED))
+    @rule(name=st.sampled_from(["name", "phone"]))
     def edit_both_to_the_same(self, name: str) -> None:
         text = self._new(name)
         for key in self.sides:
             self._put(key, {name: text})
         for key in self.sides:
             self.unsynced.pop((key, name), None)
+            self.typed.pop((key, name), None)
 
     @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(EDITED))
     def empty(self, key: Key, name: str) -> None:
@@ -136,21 +143,23 @@ class TwoSides(RuleBasedStateMachine):
     def plan(self, key: Key) -> None:
         self._plan(key)
 
-    @rule(key=st.sampled_from(["a", "b"]), fate=st.sampled_from(["well", "well", "unheard", "lost", "late"]))
-    def send(self, key: Key, fate: str) -> None:
-        if key in self.planned:
-            TRIED[fate] += 1
-            self._send(key, fate)
+    @precondition(lambda self: self.planned)
+    @rule(fate=st.sampled_from(["well", "well", "unheard", "lost", "late"]))
+    def send(self, fate: str) -> None:
+        TRIED[fate] += 1
+        self._send(next(iter(self.planned)), fate)
 
-    @rule(key=st.sampled_from(["a", "b"]))
-    def look_up(self, key: Key) -> None:
-        self._look_up(key)
+    @precondition(lambda self: self.uncertain)
+    @rule()
+    def look_up(self) -> None:
+        self._look_up(next(iter(self.uncertain)))
 
     @precondition(lambda self: self.late)
     @rule()
     def arrive_late(self) -> None:
         self._arrive_late()
 
+    @precondition(lambda self: any(not record.winner for record in self.records))
     @rule(winner=st.sampled_from(["a", "b"]))
     def choose(self, winner: Key) -> None:
         self._choose(winner)
@@ -206,12 +215,14 @@ class TwoSides(RuleBasedStateMachine):
     def _beat(self, record: Record) -> None:
         """The loser's value must never be written to the other side from now on."""
         TRIED["conflict"] += 1
-        if record.winner:
-            self.beaten.add((record.name, _plain(record.values[OTHER[record.winner]])))
+        if record.winner and _plain(record.values["a"]) != _plain(record.values["b"]):
+            self.beaten.add((record.winner, record.name, _plain(record.values[OTHER[record.winner]])))
 
     def _send(self, target: Key, fate: str) -> None:
         write, system = self.planned.pop(target), self.sides[target]
         write.attempts += 1
+        if fate != "well" and "tax_number" in write.values:
+            self.unclear.add("tax_number")  # spelled beyond recognition and without an answer: nobody can know it again
         if fate in ("lost", "late"):
             self.uncertain[target] = write
             if fate == "late":
@@ -227,7 +238,10 @@ class TwoSides(RuleBasedStateMachine):
 
     def _apply(self, target: Key, write: Write) -> None:
         for name, text in write.values.items():
-            assert (name, _plain(text)) not in self.beaten, f"{name}: {text} lost and is written all the same"
+            assert (target, name, _plain(text)) not in self.beaten, f"{name}: {text} lost and is written all the same"
+            assert (target, name, _plain(text)) not in self.replaced, f"{name}: {text} comes back to {target}"
+            is_needless = _plain(self.sides[target].values[name]) == _plain(text)
+            assert not is_needless or name in self.unclear, f"{name}: {text} is written to {target}, which has it"
             self._overwrite(target, name, text)
         self.sides[target].put(write.values, self.clock)
         self.writes += 1
@@ -323,16 +337,18 @@ class TwoSides(RuleBasedStateMachine):
         TRIED["writes"] += writes
 
     def _new(self, name: str) -> str:
-        return f"{'n' if name == 'name' else '0'}x{next(self.numbers)}"
+        return f"{name[0]}x{next(self.numbers)}"
 
     def _put(self, key: Key, values: dict[str, str]) -> None:
+        self.replaced |= {(key, name, self.typed[key, name]) for name in values if (key, name) in self.typed}
         self.sides[key].put(values, self.clock)
         for name, text in values.items():
             self.unsynced[key, name] = text
+            self.typed[key, name] = _plain(text)
 
 
 def _plain(text: str) -> str:
-    return "".join(text.split()).lower()
+    return "".join(text.split()).lower().removesuffix(OWN_WAY)
 
 
 def test_two_sides_come_to_rest_with_one_winner_and_no_edit_lost(size: Size, seed: int, tell: Tell) -> None:
@@ -342,6 +358,7 @@ def test_two_sides_come_to_rest_with_one_winner_and_no_edit_lost(size: Size, see
         stateful_step_count=30,
         deadline=None,
         database=None,
+        phases=[hypothesis.Phase.generate],  # a failing seed replays; looking for the shortest failure takes minutes
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(hypothesis.seed(seed)(TwoSides), settings=chosen)

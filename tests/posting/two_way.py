@@ -84,7 +84,8 @@ class TwoSides:
 
     def edit(self, side: Side, external_id: str, **changes: Any) -> None:
         """Staff change some fields of one person."""
-        side.enter(msgspec.structs.replace(self.now_at(side, external_id), **changes))
+        current = self.now_at(side, external_id)
+        side.enter(msgspec.structs.replace(current, **{"updated_at": side.simulator.now(), **changes}))
         side.simulator.advance(1)
 
     def read(self, *sides: Side) -> None:
@@ -255,12 +256,12 @@ def wait_past(side: Side, moment: dt.datetime | None) -> None:
         side.simulator.advance(behind + 1)
 
 
-def spell_in_capitals(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on this Xero keeps names in capitals and telephone numbers without spaces."""
+def spell_its_own_way(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this Xero keeps the first eight letters of a name, in capitals, and telephone numbers without spaces."""
     keep = Contacts.keep
 
     def spelled(self: Contacts, row: dict[str, Any], *, by: Author) -> dict[str, Any]:
-        row["Name"] = row["Name"].upper()
+        row["Name"] = row["Name"][:8].upper()
         row["Phones"] = [
             {**phone, "PhoneNumber": str(phone.get("PhoneNumber", "")).replace(" ", "")} for phone in row["Phones"]
         ]
