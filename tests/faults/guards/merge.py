@@ -21,7 +21,12 @@ _BEHAVIOUR = "tests/posting/test_two_way.py::"
     in_ci=True,
 )
 def _() -> None:
-    replace(settling, "confirm_pairs", lambda as_sent, answered: None)
+    confirm = settling.confirm_pairs
+    replace(
+        settling,
+        "confirm_pairs",
+        lambda as_sent, answered: confirm([posting for posting in as_sent if posting.action == "create"], answered),
+    )
 
 
 @guard(
