@@ -8,7 +8,7 @@ from connectors.sdk.client import Client
 from connectors.sdk.streams import Outcome
 from marketplace.mapping.merging import Base, Rules, Values
 from marketplace.mapping.plan import PlannedDocument
-from marketplace.posting import conflicts, planning, settling, writing
+from marketplace.posting import conflicts, echoes, planning, settling, writing
 from marketplace.posting.models import Posting
 from tests.faults.removal import guard, replace
 
@@ -21,11 +21,12 @@ _BEHAVIOUR = "tests/posting/test_two_way.py::"
     in_ci=True,
 )
 def _() -> None:
-    confirm = settling.confirm_pairs
     replace(
         settling,
         "confirm_pairs",
-        lambda as_sent, answered: confirm([posting for posting in as_sent if posting.action == "create"], answered),
+        lambda as_sent, answered: echoes.confirm_pairs(
+            [posting for posting in as_sent if posting.action == "create"], answered
+        ),
     )
 
 
