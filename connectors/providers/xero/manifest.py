@@ -108,7 +108,7 @@ MANIFEST = Manifest(
     ),
     removal=(
         "Uninstall the connector here: the consent is revoked at Xero and reading and writing stop.",
-        "Everything already posted stays in Xero. Void what you do not want there before you uninstall.",
+        "Everything already posted stays in Xero. Take back what you do not want there before you uninstall.",
         "In Xero, Settings > Connected apps shows that the connection is gone.",
     ),
     docs_url="https://developer.xero.com/documentation/api/accounting/overview",
