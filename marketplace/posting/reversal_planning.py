@@ -317,8 +317,9 @@ def make_plan(*, tenant_id: uuid.UUID, reversal_id: uuid.UUID) -> None:
         raise _unreadable(tenant_id, reversal, "The connection needs reconnecting.")
     client = client_for(tenant_id, connection)
     try:
-        closed_until = _closed_until(client, connection.connector)
-        entries = read_entries(client, connection.connector, _wanted(postings))
+        wanted = _wanted(postings)
+        closed_until = _closed_until(client, connection.connector) if wanted else None
+        entries = read_entries(client, connection.connector, wanted)
     except ConnectorError as error:
         raise _unreadable(tenant_id, reversal, error.user_message) from error
     with holding_lease(tenant_id):

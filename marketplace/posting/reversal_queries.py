@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,8 +13,11 @@ from django.db.models import Count, QuerySet, Sum
 from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
 from marketplace.core.formatting import money_text, number_text
+from marketplace.core.models import WorkItem
+from marketplace.installations.models import Connection
 from marketplace.posting.models import Posting, Reversal, ReversalLine
 from marketplace.posting.reversal_planning import OPEN
+from tenants.context import current_tenant
 
 Action, State = ReversalLine.Action, ReversalLine.State
 #: What the lines are filtered by: the word in the address, its label, and which lines it means.
@@ -23,6 +27,10 @@ SHOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "nothing": ("Gone already", {"action": Action.NOTHING}),
     "stays": ("Stays", {}),
 }
+
+
+#: How the queue notes an error: its name around its words.
+_ERROR = re.compile(r"""\w+\((?P<quote>['"])(?P<words>.*)(?P=quote),?\)""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,16 @@ def totals(reversal: Reversal) -> list[Total]:
 
 def _kind(data_type: str, count: int) -> str:
     return DATA_TYPE_NAMES[data_type][0 if count == 1 else 1]
+
+
+def problem_of(reversal: Reversal) -> str:
+    """What keeps a confirmed reversal from going on; empty when nothing does."""
+    if reversal.connection.state != Connection.State.CONNECTED:
+        return f"{reversal.connection} needs reconnecting. It goes on by itself after that."
+    work = WorkItem.objects.filter(tenant_id=current_tenant().pk, kind="post", key=str(reversal.connection_id))
+    told = "".join(work.values_list("problem", flat=True))
+    said = _ERROR.fullmatch(told)
+    return said["words"] if said else told
 
 
 @dataclass(frozen=True)

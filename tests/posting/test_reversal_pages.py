@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 
 from marketplace.core.models import WorkItem
+from marketplace.installations.models import Connection
 from marketplace.posting.models import Posting, PostingBatch, Reversal
 from marketplace.posting.reversal_planning import make_plan
 from tenants.choices import Role
@@ -137,6 +138,17 @@ def test_one_entry_or_one_request_leads_to_its_plan(posted: Books, alice_client:
     assert "The 2 invoices sent on" in text_of(alice_client.get(new(posted, f"batch={batch.pk}")))
     answer = alice_client.post(new(posted, f"posting={posting.pk}"), {"reason": "Twice"})
     assert answer.status_code == 302
+
+
+def test_page_says_what_keeps_it_from_going_on(posted: Books, alice_client: Client) -> None:
+    reversal = planned(posted)
+    page = f"{LIST}{reversal.pk}/"
+    alice_client.post(f"{page}confirm/", {"is_read": "on"})
+    WorkItem.objects.filter(kind="post").update(problem="UnableToPost('Xero asked us to slow down.')")
+    assert "tried again Xero asked us to slow down." in text_of(alice_client.get(page))
+    with tenant(posted.owner):
+        Connection.objects.update(state="needs_reconnect")
+    assert "needs reconnecting" in text_of(alice_client.get(page))
 
 
 def test_flow_and_the_step_back_offer_it(posted: Books, alice_client: Client) -> None:
