@@ -16,14 +16,15 @@ SPEED = 600  # the providers' limits stay, ten minutes of them pass in a second
 @contextmanager
 def serving(
     slugs: tuple[str, ...],
-    state: Path,
+    state: Path | None,
     credentials: Mapping[str, Mapping[str, str]],
     *,
     speed: int = SPEED,
     elsewhere: Collection[str] = (),
 ) -> Iterator[dict[str, str]]:
-    """The address of each simulator while the block runs. `elsewhere`: they give way to our processes."""
-    processes = {slug: _start(slug, state / slug, credentials[slug], speed) for slug in slugs}
+    """The address of each simulator while the block runs. Without `state` their books are in memory only; `elsewhere`
+    gives way to our processes."""
+    processes = {slug: _start(slug, state, credentials[slug], speed) for slug in slugs}
     for slug in elsewhere:
         os.setpriority(os.PRIO_PROCESS, processes[slug].pid, 5)
     try:
@@ -35,12 +36,12 @@ def serving(
             process.communicate(timeout=20)
 
 
-def _start(slug: str, state: Path, credentials: Mapping[str, str], speed: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "connectors.testing.serve", slug, "--port", "0", "--state", str(state)]
+def _start(slug: str, state: Path | None, credentials: Mapping[str, str], speed: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "connectors.testing.serve", slug, "--port", "0", "--speed", str(speed)]
+    if state is not None:
+        command += ["--state", str(state / slug)]
     ours = {f"CONNECTOR_{slug.upper()}_{name.upper()}": value for name, value in credentials.items()}
-    return subprocess.Popen(
-        [*command, "--speed", str(speed)], stdout=subprocess.PIPE, text=True, env={**os.environ, **ours}
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **ours})
 
 
 def _address(process: subprocess.Popen[str]) -> str:
