@@ -12,7 +12,15 @@ from functools import lru_cache
 from typing import Any
 
 from connectors.sdk.records import RECORD_TYPES, Record
-from marketplace.mapping.expressions import compile_expression, field_source
+from marketplace.mapping.expressions import (
+    FUNCTIONS,
+    Source,
+    apply_source,
+    compile_expression,
+    field_source,
+    named,
+    text_source,
+)
 from marketplace.mapping.models import MappingVersion
 from marketplace.mapping.plan import Circumstances, Held, PlannedDocument, Planner
 from marketplace.mapping.steps import COUNTING_STEPS, STEP_LABELS, STEPS, as_date, as_local, as_text
@@ -79,33 +87,64 @@ def planner_of(slug: str, spec: Mapping[str, Any]) -> Planner:
 def compile_spec(chosen: Template, spec: Mapping[str, Any]) -> Mapped:
     """Check every field and generate the function. Raises `MappingError` naming the first field that is wrong."""
     entries: dict[str, Mapping[str, Any]] = spec.get("fields", {})
-    lines = ["def fields(record, circumstances):", "    values, at = {}, ''", "    try:"]
-    maps: dict[str, ValueMap] = {}
     constants: dict[str, Any] = {}
+    sources = {}
     for field in chosen.fields:
-        entry = entries.get(field.name) or field.default
-        if field.map_over:
-            maps[field.name] = ValueMap(field, entry.get("pairs", {}), str(entry.get("otherwise", "")))
-        lines.append(f"        at = {field.name!r}; values[at] = {_code(chosen, field, entry, constants)}")
-    lines += ["    except ERRORS as error:", "        raise not_computed(at, error) from error", "    return values"]
+        sources[field.name] = _code(chosen, field, entries.get(field.name) or field.default, constants)
+    maps = {
+        field.name: _map_of(field, entries.get(field.name) or field.default)
+        for field in chosen.fields
+        if field.map_over
+    }
     modes = {name: entry.get("write_mode", "overwrite") for name, entry in entries.items()}
-    return Mapped(_whole(chosen, _generated(lines, constants, chosen)), maps, modes)
+    return Mapped(_generated(chosen, sources, constants), maps, modes)
 
 
-def _generated(lines: list[str], constants: dict[str, Any], chosen: Template) -> Fields:
+def _map_of(field: TargetField, entry: Mapping[str, Any]) -> ValueMap:
+    return ValueMap(field, entry.get("pairs", {}), str(entry.get("otherwise", "")))
+
+
+def _generated(chosen: Template, sources: Mapping[str, Source], constants: Mapping[str, Any]) -> Fields:
+    """The function that works out every field; what two fields have in common is worked out once."""
+    lines, known = [], {}
+    for place, field in enumerate(chosen.fields):
+        source = sources[field.name]
+        if source not in constants and source not in _PLAIN and source not in known:
+            known[source] = f"value_{place}"
+            lines.append(f"at = {field.name!r}; value_{place} = {source}")
+        if field.kind == "date" and field.is_required and source.kind != "instant":
+            lines.append(f"if {known[source]} is None: raise not_computed({field.name!r})")
+    values = ", ".join(f"{name!r}: {known.get(source, source)}" for name, source in sources.items())
+    body = "\n".join(f"        {line}" for line in lines)
     labels = {field.name: field.label for field in chosen.fields}
     scope: dict[str, Any] = {
         "as_text": as_text,
         "as_date": as_date,
         "as_local": as_local,
-        "STEPS": STEPS,
-        "constants": constants,
         "ERRORS": (ArithmeticError, TypeError, ValueError),
-        "not_computed": lambda at, error: _not_computed(labels[at]),
+        "not_computed": lambda at: _not_computed(labels[at]),
+        **{f"step_{name}": function for name, function in STEPS.items()},
+        **{f"call_{name}": function for name, function in FUNCTIONS.items()},
+        **constants,
     }
-    exec(compile("\n".join(lines), "<mapping>", "exec"), scope)  # generated from checked parts only
+    exec(
+        compile(_FUNCTION.format(body=body, values=values), "<mapping>", "exec"), scope
+    )  # generated from checked parts only
     generated: Fields = scope["fields"]
     return generated
+
+
+_PLAIN = ("''", "None")
+_FUNCTION = """
+def fields(record, circumstances):
+    zone, at = circumstances.time_zone, ''
+    try:
+{body}
+        pass
+    except ERRORS as error:
+        raise not_computed(at) from error
+    return {{{values}}}
+"""
 
 
 def _not_computed(label: str) -> Held:
@@ -115,20 +154,6 @@ def _not_computed(label: str) -> Held:
         owner="bookkeeper",
         next_step=f"Look at what “{label}” is made from in the field mapping, then post it again.",
     )
-
-
-def _whole(chosen: Template, fields: Fields) -> Fields:
-    """A document without its day cannot be booked: such a record waits."""
-    dates = [field for field in chosen.fields if field.kind == "date" and field.is_required]
-
-    def checked(record: Record, circumstances: Circumstances) -> dict[str, Any]:
-        values = fields(record, circumstances)
-        for field in dates:
-            if values[field.name] is None:
-                raise _not_computed(field.label)
-        return values
-
-    return checked
 
 
 def problems_of(chosen: Template, spec: Mapping[str, Any]) -> dict[str, str]:
@@ -143,13 +168,13 @@ def problems_of(chosen: Template, spec: Mapping[str, Any]) -> dict[str, str]:
     return problems
 
 
-def _code(chosen: Template, field: TargetField, entry: Mapping[str, Any], constants: dict[str, Any]) -> str:
+def _code(chosen: Template, field: TargetField, entry: Mapping[str, Any], constants: dict[str, Any]) -> Source:
     """Source text for one field's value."""
     if field.map_over:
-        return "''"
+        return Source("''", "text")
     if not entry or entry.get("from") == "nothing":
         _refuse_missing(field)
-        return "None" if field.kind == "date" else "''"
+        return Source("None") if field.kind == "date" else Source("''", "text")
     return _source(chosen, field, entry, constants)
 
 
@@ -158,14 +183,13 @@ def _refuse_missing(field: TargetField) -> None:
         raise MappingError(field.name, f"Choose where “{field.label}” comes from.")
 
 
-def _source(chosen: Template, field: TargetField, entry: Mapping[str, Any], constants: dict[str, Any]) -> str:
+def _source(chosen: Template, field: TargetField, entry: Mapping[str, Any], constants: dict[str, Any]) -> Source:
     source = entry.get("from")
     record_type = RECORD_TYPES[chosen.source_type]
     if source == "constant":
         if field.is_required and not entry.get("value"):
             _refuse_missing(field)
-        constants[field.name] = str(entry.get("value", ""))
-        code = f"constants[{field.name!r}]"
+        code = Source(named(constants, as_text(str(entry.get("value", "")))), "text")
     elif source == "field":
         code = _checked(field, lambda: field_source(record_type, str(entry.get("path", ""))))
     elif source == "expression":
@@ -174,10 +198,11 @@ def _source(chosen: Template, field: TargetField, entry: Mapping[str, Any], cons
         raise MappingError(field.name, f"“{field.label}” has no source called {source}.")
     for step, *arguments in entry.get("steps", []):
         _check_step(field, step, arguments)
-        code = f"STEPS[{step!r}]({', '.join([code, *(repr(str(argument)) for argument in arguments)])})"
-    if field.kind == "date":
-        return f"as_date({code}, circumstances.time_zone)"
-    return f"as_text({code})"
+        typed = (Source(named(constants, str(argument)), "str") for argument in arguments)
+        code = apply_source(step, [code, *typed], f"step_{step}")
+    if field.kind != "date":
+        return text_source(code)
+    return Source(f"{code}.date()", "instant") if code.kind == "instant" else Source(f"as_date({code}, zone)")
 
 
 def _check_step(field: TargetField, step: str, arguments: list[str]) -> None:
@@ -190,7 +215,7 @@ def _check_step(field: TargetField, step: str, arguments: list[str]) -> None:
         raise MappingError(field.name, f"“{field.label}”: “{words}” needs a whole number.")
 
 
-def _checked(field: TargetField, generate: Callable[[], str]) -> str:
+def _checked(field: TargetField, generate: Callable[[], Source]) -> Source:
     try:
         return generate()
     except ValueError as error:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import ast
 import datetime as dt
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -25,19 +25,60 @@ MOST_PARTS = 80
 DEEPEST = 25
 
 
-def field_source(record_type: type[Record], path: str) -> str:
+class Source(str):
+    """Checked source text, and what is known of its value: `text` is a str that is not too long, `str` one of any length,
+    `instant` an instant in the tenant's zone; `any` may be anything, nothing included."""
+
+    kind: Literal["any", "str", "text", "instant"]
+
+    def __new__(cls, code: str, kind: Literal["any", "str", "text", "instant"] = "any") -> Source:
+        made = super().__new__(cls, code)
+        made.kind = kind
+        return made
+
+
+def text_source(source: Source) -> Source:
+    """Source text for how a value reads in a text field: `as_text`, written out where the type is known."""
+    if source.kind == "text":
+        return source
+    if source.kind == "str":
+        return Source(f"{source}[:{LONGEST_TEXT}]", "text")
+    return Source(f"as_text({source})", "text")
+
+
+def apply_source(name: str, parts: Sequence[Source], function: str) -> Source:
+    """Source text for calling `function`, known as `name` to the form; the commonest are written out."""
+    if name in _METHODS and len(parts) == 1:
+        return Source(f"{text_source(parts[0])}.{_METHODS[name]}", "text" if name == "trim" else "str")
+    if name == "concat":
+        inside = "".join(f"{text_source(part)}, " for part in parts)
+        return Source(f"''.join(({inside}))[:{LONGEST_TEXT}]", "text")
+    return Source(f"{function}({', '.join(parts)})", "str" if name in _GIVE_TEXT else "any")
+
+
+#: As the transforms of `steps` do it.
+_METHODS = {"trim": "strip(' #')", "upper": "upper()", "lower": "lower()"}
+_GIVE_TEXT = frozenset({"first", "replace", "prefix", "suffix"})
+
+
+def field_source(record_type: type[Record], path: str) -> Source:
     """Source text reading a dotted path of the record; of a list, its first element. Instants are read in the tenant's zone.
     Raises ValueError for an unknown path."""
-    code, kind = "record", record_type
+    kind: Any = record_type
+    code, is_there = "record", True
     for part in path.split("."):
         element = _element(kind)
         if element is not None:
-            code, kind = f"({code} or (None,))[0]", element
+            code, kind, is_there = f"({code} or (None,))[0]", element, False
         found = _field_type(kind, part)
         if found is None:
             raise ValueError(f"there is no field “{path}”")
-        code, kind = f"getattr({code}, {part!r}, None)", found
-    return f"as_local({code}, circumstances.time_zone)" if _is_instant(kind) else code
+        code, kind = (f"{code}.{part}" if is_there else f"getattr({code}, {part!r}, None)"), found
+    if is_there and kind is dt.datetime:
+        return Source(f"{code}.astimezone(zone)", "instant")
+    if _is_instant(kind):
+        return Source(f"as_local({code}, zone)")
+    return Source(code, "str" if is_there and kind is str else "any")
 
 
 def _is_instant(kind: Any) -> bool:
@@ -56,8 +97,9 @@ def _element(kind: Any) -> Any:
     return arguments[0] if get_origin(kind) is tuple and len(arguments) == 2 and arguments[1] is ... else None
 
 
-def compile_expression(text: str, record_type: type[Record], constants: dict[str, Any]) -> str:
-    """Source for a checked expression. Literals go into `constants`. Raises ValueError saying what is wrong."""
+def compile_expression(text: str, record_type: type[Record], constants: dict[str, Any]) -> Source:
+    """Source for a checked expression. Literals go into `constants`, by the names they have in the source; functions are called by
+    `call_` and their name. Raises ValueError saying what is wrong."""
     if len(text) > LONGEST:
         raise ValueError(f"an expression has at most {LONGEST} characters")
     try:
@@ -68,7 +110,6 @@ def compile_expression(text: str, record_type: type[Record], constants: dict[str
         raise ValueError("this expression has too many parts")
     if _depth(tree) > DEEPEST:
         raise ValueError("this expression is nested too deeply")
-    constants["__functions__"] = FUNCTIONS
     return _Writer(record_type, constants).write(tree.body)
 
 
@@ -86,27 +127,27 @@ class _Writer:
         self.record_type = record_type
         self.constants = constants
 
-    def write(self, node: ast.expr) -> str:
+    def write(self, node: ast.expr) -> Source:
         writer = getattr(self, f"_{type(node).__name__.lower()}", None)
         if writer is None:
             raise ValueError(f"“{ast.unparse(node)[:40]}” is not possible in an expression")
-        return str(writer(node))
+        written: Source = writer(node)
+        return written
 
-    def _constant(self, node: ast.Constant) -> str:
+    def _constant(self, node: ast.Constant) -> Source:
         if isinstance(node.value, bool) or not isinstance(node.value, str | int | float) or not _is_finite(node.value):
             raise ValueError(f"“{node.value!r}” is not possible in an expression")
-        name = f"literal:{len(self.constants)}"
         is_text = isinstance(node.value, str)
-        self.constants[name] = node.value if is_text else Decimal(str(node.value))
-        return f"constants[{name!r}]"
+        value = node.value if is_text else Decimal(str(node.value))
+        return Source(named(self.constants, value), "text" if is_text else "any")
 
-    def _name(self, node: ast.Name) -> str:
+    def _name(self, node: ast.Name) -> Source:
         return field_source(self.record_type, node.id)
 
-    def _attribute(self, node: ast.Attribute) -> str:
+    def _attribute(self, node: ast.Attribute) -> Source:
         return field_source(self.record_type, ast.unparse(node))
 
-    def _call(self, node: ast.Call) -> str:
+    def _call(self, node: ast.Call) -> Source:
         if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS or node.keywords:
             raise ValueError(f"there is no function “{ast.unparse(node.func)[:40]}”")
         fewest, most = _argument_counts(FUNCTIONS[node.func.id])
@@ -114,30 +155,37 @@ class _Writer:
             raise ValueError(f"“{node.func.id}” does not take {len(node.args)} values")
         return self._apply(node.func.id, *node.args)
 
-    def _unaryop(self, node: ast.UnaryOp) -> str:
+    def _unaryop(self, node: ast.UnaryOp) -> Source:
         if isinstance(node.op, ast.Not):
-            return f"(not {self.write(node.operand)})"
+            return Source(f"(not {self.write(node.operand)})")
         if not isinstance(node.op, ast.USub):
             raise ValueError("this operator is not possible in an expression")
         return self._apply("difference", ast.Constant(0), node.operand)
 
-    def _binop(self, node: ast.BinOp) -> str:
+    def _binop(self, node: ast.BinOp) -> Source:
         return self._apply(_operator(_ARITHMETIC, node.op), node.left, node.right)
 
-    def _compare(self, node: ast.Compare) -> str:
+    def _compare(self, node: ast.Compare) -> Source:
         if len(node.ops) != 1:
             raise ValueError("compare two things at a time")
         return self._apply(_operator(_COMPARISONS, node.ops[0]), node.left, node.comparators[0])
 
-    def _boolop(self, node: ast.BoolOp) -> str:
+    def _boolop(self, node: ast.BoolOp) -> Source:
         word = "and" if isinstance(node.op, ast.And) else "or"
-        return "(" + f" {word} ".join(self.write(value) for value in node.values) + ")"
+        return Source("(" + f" {word} ".join(self.write(value) for value in node.values) + ")")
 
-    def _ifexp(self, node: ast.IfExp) -> str:
-        return f"({self.write(node.body)} if {self.write(node.test)} else {self.write(node.orelse)})"
+    def _ifexp(self, node: ast.IfExp) -> Source:
+        return Source(f"({self.write(node.body)} if {self.write(node.test)} else {self.write(node.orelse)})")
 
-    def _apply(self, name: str, *nodes: ast.expr) -> str:
-        return f"constants['__functions__'][{name!r}]({', '.join(self.write(node) for node in nodes)})"
+    def _apply(self, name: str, *nodes: ast.expr) -> Source:
+        return apply_source(name, [self.write(node) for node in nodes], f"call_{name}")
+
+
+def named(constants: dict[str, Any], value: Any) -> str:
+    """Keep a value under a name of its own."""
+    name = f"constant_{len(constants)}"
+    constants[name] = value
+    return name
 
 
 def _is_finite(value: str | int | float) -> bool:

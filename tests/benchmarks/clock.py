@@ -31,7 +31,7 @@ class VirtualClock:
         from marketplace.core import clock  # noqa: PLC0415 -- this clock has to be there before the product is imported
 
         clock.timezone = SimpleNamespace(now=self.now)  # type: ignore[attr-defined, assignment]
-        self._simulators = [httpx.Client(base_url=address) for address in simulators]
+        self._simulators = [httpx.Client(base_url=address, timeout=600) for address in simulators]
         self._tell({"frozen": True})
 
     def now(self) -> dt.datetime:
