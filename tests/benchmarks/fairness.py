@@ -54,6 +54,7 @@ class Small:
     business: Business
     source: Connection
     flow: Flow
+    sold: list[Order]
     orders: list[Order]
     dice: random.Random
 
@@ -62,6 +63,7 @@ class Small:
         return [self._follow(self.orders.pop()) for _ in range(count)]
 
     def _follow(self, order: Order) -> Followed:
+        self.sold.append(order)
         time.sleep(self.dice.uniform(0.0, 0.3))  # customers do not wait for each other
         with provider("shopify") as simulated:
             simulated.enter(SHOP, [order], by="provider", emit=True)
@@ -83,10 +85,10 @@ class Small:
 
 
 def small_one(business: Business, orders: int, seed: int) -> Small:
-    found = [order for order in make_orders(SEEN + 2 * orders) if is_eligible(order)]
+    found = [order for order in make_orders(2 * SEEN + 3 * orders) if is_eligible(order)]
     world = connect(business, found[:SEEN], ["xero"])
     work_quietly()
-    return Small(business, world.source, world.flows[0], found[SEEN:], random.Random(seed))
+    return Small(business, world.source, world.flows[0], found[:SEEN], found[SEEN:], random.Random(seed))
 
 
 @dataclass
