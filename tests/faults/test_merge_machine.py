@@ -104,6 +104,7 @@ class TwoSides(RuleBasedStateMachine):
         self.records: list[Record] = []
         self.unsynced: dict[tuple[Key, str], str] = {}  # edits by people which the other side has not had
         self.unclear: set[str] = set()
+        self.ours: set[tuple[Key, str]] = set()  # what stands on a side because we wrote it
         self.beaten: set[tuple[Key, str, str]] = set()  # what must not be written to a side, as it lost there
         self.typed: dict[tuple[Key, str], str] = {}  # what people typed last, on one side only
         self.replaced: set[tuple[Key, str, str]] = set()  # what they typed over on their own side
@@ -239,9 +240,11 @@ class TwoSides(RuleBasedStateMachine):
     def _apply(self, target: Key, write: Write) -> None:
         for name, text in write.values.items():
             assert (target, name, _plain(text)) not in self.beaten, f"{name}: {text} lost and is written all the same"
-            assert (target, name, _plain(text)) not in self.replaced, f"{name}: {text} comes back to {target}"
-            is_needless = _plain(self.sides[target].values[name]) == _plain(text)
-            assert not is_needless or name in self.unclear, f"{name}: {text} is written to {target}, which has it"
+            is_old = (target, name, _plain(text)) in self.replaced
+            assert not is_old or name in self.unclear, f"{name}: {text} comes back to {target}"
+            is_needless = self.sides[target].values[name] == self.sides[target].spelled(name, text)
+            assert not (is_needless and (target, name) in self.ours), f"{name}: {text} is written to {target} again"
+            self.ours.add((target, name))
             self._overwrite(target, name, text)
         self.sides[target].put(write.values, self.clock)
         self.writes += 1
@@ -345,6 +348,7 @@ class TwoSides(RuleBasedStateMachine):
         for name, text in values.items():
             self.unsynced[key, name] = text
             self.typed[key, name] = _plain(text)
+            self.ours.discard((key, name))
 
 
 def _plain(text: str) -> str:

@@ -185,6 +185,11 @@ class TwoSides:
             self.back.delete()
         self.back = None
 
+    def drop_conflicts_and_back(self) -> None:
+        with tenant(self.owner):
+            Conflict.objects.all().delete()
+        self.drop_back()
+
     def pairs(self) -> list[LinkedPair]:
         with tenant(self.owner):
             return list(LinkedPair.objects.order_by("id"))
