@@ -15,14 +15,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from pytest_django import Settings
 
 from marketplace.core.models import EventCopy, WebhookDelivery
 from marketplace.installations.clients import webhook_secrets
 from tests.benchmarks.driving import Business, provider
+from tests.benchmarks.test_webhooks import web
 from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
-from tests.faults.processes import free_port, wait_until, workers
-from tests.faults.test_webhooks import one_event_each, web
+from tests.faults.processes import wait_until, workers
+from tests.faults.test_webhooks import one_event_each
 from tests.faults.world import SHOP, work_quietly
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
@@ -96,7 +98,7 @@ class Sender:
 
 
 def test_every_delivery_of_a_long_rush_is_acknowledged_kept_and_followed(
-    business: Business, simulators: dict[str, str], tmp_path: Path, size: Size, tell: Tell
+    business: Business, simulators: dict[str, str], settings: Settings, tmp_path: Path, size: Size, tell: Tell
 ) -> None:
     seconds = size.pick(20, 600)
     orders = one_event_each(ORDERS)
@@ -104,10 +106,12 @@ def test_every_delivery_of_a_long_rush_is_acknowledged_kept_and_followed(
     with provider("shopify") as simulated:
         simulated.enter(SHOP, orders, by="provider")
     work_quietly()
-    address = f"http://127.0.0.1:{free_port()}"
     secret = webhook_secrets("shopify", "simulator")[0]
-    sender = Sender(address, [order.id for order in orders], secret, RATE * seconds)
-    with web(address, tmp_path), workers(2, tmp_path):
+    with (
+        web(settings, "tests.benchmarks.web_settings", tmp_path / "web.log") as (address, _),
+        workers(2, tmp_path),
+    ):
+        sender = Sender(address, [order.id for order in orders], secret, RATE * seconds)
         sender.send_all()
         wait_until(lambda: not EventCopy.objects.filter(done_at=None).exists(), "the backlog drained", DRAINED_WITHIN)
     rows = Counter(WebhookDelivery.objects.values_list("digest", flat=True))
