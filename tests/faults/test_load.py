@@ -100,7 +100,7 @@ class Sender:
 def test_every_delivery_of_a_long_rush_is_acknowledged_kept_and_followed(
     business: Business, simulators: dict[str, str], settings: Settings, tmp_path: Path, size: Size, tell: Tell
 ) -> None:
-    seconds = size.pick(20, 600)
+    seconds = size.pick(30, 600)
     orders = one_event_each(ORDERS)
     business.connect("shopify", SHOP, {"shop": SHOP})
     with provider("shopify") as simulated:
