@@ -13,8 +13,15 @@ app = Celery("tieout", task_cls="tenants.tasks:TenantTask")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_connection_retry_on_startup=True,
-    # One BRPOP key per queue; the default of four priority steps costs four times as much.
-    broker_transport_options={"priority_steps": [0], "visibility_timeout": 3600, "socket_connect_timeout": 1},
+    # One BRPOP key per queue; the default of four priority steps costs four times as much. A broker that stands still must not hold
+    # whoever asks for work, and one that went away without a word is connected to anew.
+    broker_transport_options={
+        "priority_steps": [0],
+        "visibility_timeout": 3600,
+        "socket_connect_timeout": 1,
+        "socket_timeout": 3,
+        "health_check_interval": 10,
+    },
     broker_connection_timeout=1,
     task_ignore_result=True,
     task_serializer="json",

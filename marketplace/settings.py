@@ -91,7 +91,14 @@ DATABASES: dict[str, dict[str, Any]] = {
 PG_DUMP = programs() / "pg_dump"
 CELERY_BROKER_URL = REDIS_URL or f"redis+socket://{PLACES.valkey_socket}"
 REDIS_URL = REDIS_URL or f"unix://{PLACES.valkey_socket}?db=0"
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        # A server that stands still must not hold requests: they are told that it does not answer.
+        "OPTIONS": {"socket_timeout": 2, "socket_connect_timeout": 1},
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- applications: whose tables live where -----------------------------------------------------------------

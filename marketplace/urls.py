@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
+handler500 = "marketplace.core.views.trouble"
 urlpatterns: list[URLResolver | URLPattern] = [
     path("user/", include("allauth.urls")),
     path("", include("tenants.urls")),

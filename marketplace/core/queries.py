@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from django.core.cache import cache
-from django.db import DatabaseError
+from django.db import Error
 from django.db import connection as database
 
 from marketplace.core.clock import now
@@ -51,7 +51,7 @@ def _database_answers() -> bool:
         with database.cursor() as cursor:
             cursor.execute("SELECT 1")
             return bool(cursor.fetchone() == (1,))
-    except DatabaseError:
+    except Error:
         log.exception("the database does not answer")
         return False
 

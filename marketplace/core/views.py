@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hmac
+import sys
 from dataclasses import asdict
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.template import loader
 from django.views.decorators.cache import never_cache
+from django.views.defaults import server_error
+from redis import RedisError
 
 from marketplace.core.queries import figures, health
 from tenants.access import public_page
 
+RETRY_AFTER_SECONDS = 30
 _LOOPBACK = ("127.0.0.1", "::1")
 
 
@@ -35,6 +41,24 @@ def metrics(request: HttpRequest) -> HttpResponse:
         kind = "counter" if name.endswith("_total") else "gauge"
         lines += [f"# TYPE tieout_{name} {kind}", f"tieout_{name} {value:g}"]
     return HttpResponse("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@public_page
+def trouble(request: HttpRequest) -> HttpResponse:
+    """Called for an error nobody handled. While the database or the cache is away, or too busy, that is said, and senders are asked to come back."""
+    if _is_outage(sys.exc_info()[1]):
+        page = loader.get_template("503.html").render()
+        return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return server_error(request)
+
+
+def _is_outage(error: BaseException | None) -> bool:
+    """Whether the database or the cache could not be asked: gone, going, full, or waited for too long. Wrapped errors count."""
+    while error is not None:
+        if isinstance(error, OperationalError | InterfaceError | RedisError):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _is_local(request: HttpRequest) -> bool:

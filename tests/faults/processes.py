@@ -44,7 +44,7 @@ def free_port() -> int:
 def environment() -> dict[str, str]:
     """Leads a new process to the database and the simulators of this test."""
     given = {
-        "database": connection.settings_dict["NAME"],
+        "database": {key: connection.settings_dict[key] for key in ("NAME", "HOST")},
         "simulators": settings.SIMULATORS,
         "speed": settings.SIMULATOR_SPEED,
         "public_url": settings.PUBLIC_URL,

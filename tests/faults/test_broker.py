@@ -1,78 +1,178 @@
-"""The broker loses everything, and goes away, while real Celery workers are at it: PostgreSQL is the queue of record."""
+"""The broker loses everything, stands still and goes away, while real Celery workers and the web server are at it: PostgreSQL is the
+queue of record."""
 
 from __future__ import annotations
 
 import os
-import shutil
+import random
 import signal
-import sys
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from pytest_django import Settings
 
-from marketplace.core.runtime.places import Places
-from marketplace.core.runtime.valkey import is_valkey_running, start_valkey, stop_valkey
-from tests.benchmarks.driving import Business
+from connectors.sdk.records import Order
+from marketplace.core.models import WebhookDelivery
+from tests.benchmarks.driving import Business, provider
 from tests.faults.books import check
-from tests.faults.processes import running, wait_until
-from tests.faults.world import SEEN, connect, make_orders
+from tests.faults.processes import children_of, free_port, running, wait_until
+from tests.faults.servers import Broker, answer_of, celery, own_broker, rest, web_server
+from tests.faults.test_webhooks import ENDED, digest, sent
+from tests.faults.world import connect, make_orders
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
-ORDERS = 150
-STEP = 30
+SEEN, STEP = 20, 6
 RESUMED_WITHIN = 60.0
+ANSWERED_WITHIN = 5.0  # the strictest provider waits so long for an acknowledgement
 
 
 @pytest.fixture
-def broker(settings: Settings, tmp_path: Path) -> Iterator[Places]:
-    """A broker of its own: other tests use the common one."""
-    places = Places(tmp_path / "var")
-    start_valkey(places)
-    settings.REDIS_URL = f"unix://{places.valkey_socket}?db=0"
-    settings.CELERY_BROKER_URL = f"redis+socket://{places.valkey_socket}"
-    yield places
-    stop_valkey(places)
+def broker(settings: Settings, tmp_path: Path) -> Iterator[Broker]:
+    with own_broker(tmp_path / "var") as made:
+        yield made
 
 
-def wipe(places: Places) -> None:
-    with redis.Redis(unix_socket_path=str(places.valkey_socket)) as client:
-        client.flushall()
+@pytest.fixture
+def address(settings: Settings) -> str:
+    settings.PUBLIC_URL = f"http://127.0.0.1:{free_port()}"
+    return str(settings.PUBLIC_URL)
 
 
-def lose(places: Places) -> None:
-    """Killed, its disk empty, away for a moment, and back."""
-    os.kill(int((places.valkey / "valkey.pid").read_text()), signal.SIGKILL)
-    wait_until(lambda: not is_valkey_running(places), "the broker gone")
-    shutil.rmtree(places.valkey)
-    places.valkey_socket.unlink(missing_ok=True)
-    time.sleep(1)
-    start_valkey(places)
+def wipe(broker: Broker, seconds: float) -> None:
+    broker.wipe()
 
 
-def celery(folder: Path) -> list[str]:
-    worker = ["celery", "-A", "marketplace", "worker", "--pool", "prefork", "--concurrency", "2", "--loglevel", "ERROR"]
-    quiet = ["--without-gossip", "--without-mingle", "--beat", "--schedule", str(folder / "beat")]
-    return [sys.executable, "-m", *worker, *quiet]
+def kill_and_empty(broker: Broker, seconds: float) -> None:
+    """Away for a moment, and back with an empty disk."""
+    broker.kill()
+    broker.lose_disk()
+    rest(1)
+    broker.start()
 
 
-def test_work_goes_on_after_the_broker_lost_everything_and_was_away(
-    business: Business, simulators: dict[str, str], broker: Places, tmp_path: Path, tell: Any
+def kill(broker: Broker, seconds: float) -> None:
+    """Back with what it had written down."""
+    broker.kill()
+    rest(0.5)
+    broker.start()
+
+
+def freeze(broker: Broker, seconds: float) -> None:
+    """It takes connections and requests and answers nothing."""
+    with broker.frozen():
+        rest(seconds)
+
+
+TROUBLES: tuple[Callable[[Broker, float], None], ...] = (wipe, kill_and_empty, freeze, kill, wipe)
+
+
+def acknowledged(log: list[dict[str, Any]]) -> set[str]:
+    return {digest(entry) for entry in log if any(200 <= answer < 300 for answer in entry["answers"])}
+
+
+def test_work_goes_on_after_whatever_happens_to_the_broker(
+    business: Business,
+    broker: Broker,
+    address: str,
+    simulators: dict[str, str],
+    tmp_path: Path,
+    size: Any,
+    seed: int,
+    tell: Any,
 ) -> None:
-    orders = make_orders(ORDERS)
-    world = connect(business, orders[:SEEN])
-    troubles = [wipe, lose, wipe]
-    with running(celery(tmp_path), tmp_path / "celery.log"):
+    rounds, frozen_for = size.pick(10, 60), float(size.pick(3, 30))
+    dice = random.Random(seed)
+    troubles = [TROUBLES[number % len(TROUBLES)] for number in range(rounds)]
+    dice.shuffle(troubles)
+    orders = make_orders(SEEN + STEP * rounds, seed=seed)
+    world = connect(business, orders[:SEEN], ["xero"])
+    slowest = 0.0
+    with running(celery(tmp_path), tmp_path / "celery.log"), web_server(address, tmp_path):
+        aim_webhooks_at(address)
         world.wait()  # the workers are up and consume
-        for start, trouble in zip(range(SEEN, ORDERS, STEP), troubles, strict=True):
-            world.sell(orders[start : start + STEP])
+        for number, trouble in enumerate(troubles):
+            start = SEEN + STEP * number
+            world.sell(orders[start : start + STEP], emit=True)
             world.read()
-            trouble(broker)
-        world.wait(RESUMED_WITHIN)
+            rest(dice.uniform(0, 0.5))
+            trouble(broker, frozen_for)
+            before = time.monotonic()
+            world.wait(RESUMED_WITHIN)
+            slowest = max(slowest, time.monotonic() - before)
+        wait_until(lambda: health(address).get("worker") == "ok", "workers that consume", RESUMED_WITHIN)
+        wait_until(lambda: all(entry["status"] in ENDED for entry in sent()), "the end of sending")
     check(business, world.flows, world.orders)
-    tell("C4", "broker wiped, broker killed and emptied", tried=len(troubles), events=ORDERS * len(world.flows))
+    assert acknowledged(sent()) <= set(WebhookDelivery.objects.values_list("digest", flat=True))
+    assert slowest < RESUMED_WITHIN
+    tell("C4", "broker wiped, killed, emptied, frozen", tried=rounds, events=len(world.orders))
+
+
+def aim_webhooks_at(address: str) -> None:
+    with provider("shopify") as simulated:
+        simulated.http.post("/_sim/webhooks", json={"url": f"{address}/webhooks/shopify/simulator/"}).raise_for_status()
+
+
+def health(address: str) -> dict[str, str]:
+    answer = answer_of(f"{address}/healthz")
+    return dict(answer.json()) if answer is not None else {}
+
+
+def test_health_tells_whether_work_is_consumed_not_whether_a_process_lives(
+    transactional_db: None, broker: Broker, address: str, simulators: dict[str, str], tmp_path: Path, tell: Any
+) -> None:
+    with running(celery(tmp_path), tmp_path / "celery.log") as workers, web_server(address, tmp_path):
+        wait_until(lambda: answered(address) == 200, "health", RESUMED_WITHIN)
+        with standing_still(workers):
+            broker.wipe()
+            assert health(address) == {"database": "ok", "broker": "ok", "worker": "down"}
+        wait_until(lambda: answered(address) == 200, "workers that consume again", RESUMED_WITHIN)
+        with broker.frozen():
+            before = time.monotonic()
+            assert answered(address) == 503
+            assert time.monotonic() - before < ANSWERED_WITHIN
+        wait_until(lambda: answered(address) == 200, "an answering broker", RESUMED_WITHIN)
+        kill_and_empty(broker, 0)
+        wait_until(lambda: answered(address) == 200, "consuming from a broker that is new", RESUMED_WITHIN)
+    tell("C4", "health during an outage of the broker", tried=3)
+
+
+@contextmanager
+def standing_still(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """The process lives, and so do its children; none of them does anything."""
+    pids = [process.pid, *children_of(process)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in reversed(pids):
+            os.kill(pid, signal.SIGCONT)
+
+
+def answered(address: str) -> int:
+    answer = answer_of(f"{address}/healthz")
+    return 0 if answer is None else answer.status_code
+
+
+def test_delivery_is_acknowledged_while_the_broker_stands_still(
+    business: Business, broker: Broker, address: str, simulators: dict[str, str], tmp_path: Path, tell: Any
+) -> None:
+    """What is in PostgreSQL is safe, so its sender need not wait for whoever would only be woken."""
+    world = connect(business, [], ["xero"])
+    with web_server(address, tmp_path), broker.frozen():
+        aim_webhooks_at(address)
+        world.sell(one_order(), emit=True)
+        before = time.monotonic()
+        wait_until(lambda: bool(acknowledged(sent())), "an acknowledgement", 30)
+        assert time.monotonic() - before < ANSWERED_WITHIN
+    tell("C4", "deliveries to a web server whose broker stands still", tried=1, events=1)
+
+
+def one_order() -> list[Order]:
+    return make_orders(1)

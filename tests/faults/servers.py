@@ -1,0 +1,215 @@
+"""Servers of a test's own, to be killed, frozen, filled and emptied: the common ones serve the other tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import redis
+from django.conf import settings
+from django.db import connection
+
+from marketplace.core.runtime.places import Places
+from marketplace.core.runtime.postgres import (
+    DATABASE_NAME,
+    is_postgres_running,
+    programs,
+    start_postgres,
+    stop_postgres,
+)
+from marketplace.core.runtime.valkey import is_valkey_running, start_valkey, stop_valkey
+from tests.faults.backups import dump_database
+from tests.faults.processes import running, wait_until
+
+MOST_CONNECTIONS = 40
+DISK = "384m"
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A Valkey of the test's own."""
+
+    places: Places
+
+    @property
+    def pid(self) -> int:
+        return int((self.places.valkey / "valkey.pid").read_text())
+
+    def wipe(self) -> None:
+        with redis.Redis(unix_socket_path=str(self.places.valkey_socket)) as client:
+            client.flushall()
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until(lambda: not is_valkey_running(self.places), "the broker gone")
+
+    def start(self) -> None:
+        self.places.valkey_socket.unlink(missing_ok=True)
+        start_valkey(self.places)
+
+    def lose_disk(self) -> None:
+        shutil.rmtree(self.places.valkey)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
+
+
+@contextmanager
+def own_broker(folder: Path) -> Iterator[Broker]:
+    """While the block runs the settings lead to it."""
+    broker = Broker(Places(folder))
+    before = settings.REDIS_URL, settings.CELERY_BROKER_URL
+    broker.start()
+    settings.REDIS_URL = f"unix://{broker.places.valkey_socket}?db=0"
+    settings.CELERY_BROKER_URL = f"redis+socket://{broker.places.valkey_socket}"
+    try:
+        yield broker
+    finally:
+        settings.REDIS_URL, settings.CELERY_BROKER_URL = before
+        stop_valkey(broker.places)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A PostgreSQL of the test's own, durable as in production, with a copy of the test database. `disk` is its file system, when it
+    has one of its own."""
+
+    places: Places
+    disk: Path | None
+
+    def session(self) -> psycopg.Connection[Any]:
+        """Raises `psycopg.OperationalError` while the server is away."""
+        return psycopg.connect(
+            host=str(self.places.sockets), user="postgres", dbname=DATABASE_NAME, autocommit=True, connect_timeout=5
+        )
+
+    def run(self, statement: str, *values: Any) -> None:
+        with self.session() as session:
+            session.execute(statement, values)
+
+    def crash(self) -> None:
+        """An immediate shutdown: nothing is finished, nothing is written that was not; recovery comes with the next start."""
+        pid = int((self.places.postgres / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(pid, signal.SIGQUIT)
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the database gone")
+
+    def start(self) -> None:
+        start_postgres(self.places)
+
+    def is_running(self) -> bool:
+        return is_postgres_running(self.places)
+
+    def fill(self) -> Path:
+        """Leave no room on the disk; answers what to delete."""
+        assert self.disk is not None
+        ballast = self.disk / "ballast"
+        with ballast.open("wb") as file:
+            try:
+                while True:
+                    file.write(b"\0" * 65536)
+                    file.flush()
+            except OSError:
+                return ballast
+
+
+@contextmanager
+def own_cluster(folder: Path) -> Iterator[Cluster]:
+    """While the block runs the database of the tests is a copy on this server."""
+    places = Places(folder)
+    dump = folder / "original.dump"
+    folder.mkdir(parents=True, exist_ok=True)
+    dump_database(dump)
+    with _own_disk(places.postgres) as disk:
+        cluster = Cluster(places, disk)
+        try:
+            cluster.start()
+            cluster.run(f"ALTER SYSTEM SET max_connections = {MOST_CONNECTIONS}")
+            cluster.run("ALTER SYSTEM SET deadlock_timeout = '200ms'")
+            stop_postgres(places)
+            cluster.start()
+            _load(cluster, dump)
+            with _used(places):
+                yield cluster
+        finally:
+            stop_postgres(places)
+
+
+@contextmanager
+def _used(places: Places) -> Iterator[None]:
+    names = {"NAME": DATABASE_NAME, "HOST": str(places.sockets)}
+    before = {key: connection.settings_dict[key] for key in names}
+    connection.close()
+    connection.settings_dict.update(names)
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict.update(before)
+
+
+@contextmanager
+def _own_disk(place: Path) -> Iterator[Path | None]:
+    """A small file system for the server's files; None where we may not mount one."""
+    place.mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    try:
+        yield place if mounted.returncode == 0 else None
+    finally:
+        if mounted.returncode == 0:
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def _load(cluster: Cluster, dump: Path) -> None:
+    where = {"PGHOST": str(cluster.places.sockets), "PGUSER": "postgres"}
+    command = [str(programs() / "pg_restore"), "--exit-on-error", f"--dbname={DATABASE_NAME}", str(dump)]
+    subprocess.run(command, env={**os.environ, **where}, check=True, capture_output=True)
+
+
+def celery(folder: Path, app: str = "tests.faults.hastened") -> list[str]:
+    worker = ["celery", "-A", app, "worker", "--pool", "prefork", "--concurrency", "2", "--loglevel", "ERROR"]
+    quiet = ["--without-gossip", "--without-mingle", "--beat", "--schedule", str(folder / "beat")]
+    return [sys.executable, "-m", *worker, *quiet]
+
+
+@contextmanager
+def web_server(address: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The product's web server; one worker process, threads as in production."""
+    command = (
+        *(sys.executable, "-m", "gunicorn", "marketplace.wsgi:application", "--no-control-socket"),
+        *("--workers", "1", "--threads", "4", "--worker-class", "gthread", "--graceful-timeout", "10"),
+        *("--bind", address.removeprefix("http://"), "--log-level", "error"),
+    )
+    with running(command, folder / "web.log") as process:
+        wait_until(lambda: answer_of(f"{address}/healthz") is not None, "the web server")
+        yield process
+
+
+def answer_of(url: str, seconds: float = 8.0) -> httpx.Response | None:
+    """None while nobody answers."""
+    try:
+        return httpx.get(url, timeout=seconds)
+    except httpx.HTTPError:
+        return None
+
+
+def rest(seconds: float) -> None:
+    """How long a server stays away or full: trouble takes its time, there is nothing to wait for."""
+    time.sleep(seconds)

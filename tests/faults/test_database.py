@@ -1,0 +1,350 @@
+"""The database is shut down, filled, locked and cut off, in the middle of commits too, while web and real Celery workers are at it."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from django.conf import settings
+from django.db import Error, OperationalError, connection
+from psycopg import sql
+from pytest_django import Settings
+
+from marketplace.core.models import WebhookDelivery
+from marketplace.core.work import claim_work, do_work
+from tenants.backend.base import DatabaseWrapper
+from tests.benchmarks.driving import Business
+from tests.faults.books import check
+from tests.faults.campaign import Size
+from tests.faults.moved_clock import MovedClock
+from tests.faults.processes import free_port, running, wait_until
+from tests.faults.servers import (
+    MOST_CONNECTIONS,
+    Broker,
+    Cluster,
+    answer_of,
+    celery,
+    own_broker,
+    own_cluster,
+    rest,
+    web_server,
+)
+from tests.faults.test_broker import acknowledged, aim_webhooks_at, health
+from tests.faults.test_webhooks import ENDED, sent
+from tests.faults.world import World, connect, make_orders, work_quietly
+
+pytestmark = [pytest.mark.faults, pytest.mark.stack]
+
+SEEN, STEP = 20, 6
+TRIES = 40
+RESUMED_WITHIN = 60.0
+LOCKED = ("public.core_workitem", "public.core_webhookdelivery", "t_kestrel.posting_posting", "t_kestrel.sync_record")
+
+
+@pytest.fixture
+def cluster(django_db_setup: None, django_db_blocker: Any, tmp_path: Path) -> Iterator[Cluster]:
+    """Named before `business`, so that the business is made there."""
+    with django_db_blocker.unblock(), own_cluster(tmp_path / "cluster") as made:
+        yield made
+
+
+@pytest.fixture
+def broker(settings: Settings, tmp_path: Path) -> Iterator[Broker]:
+    with own_broker(tmp_path / "var") as made:
+        yield made
+
+
+@pytest.fixture
+def address(settings: Settings) -> str:
+    settings.PUBLIC_URL = f"http://127.0.0.1:{free_port()}"
+    return str(settings.PUBLIC_URL)
+
+
+# ---------------------------------------------------------------------- what is done to the database
+
+
+def crash(cluster: Cluster, dice: random.Random) -> None:
+    cluster.crash()
+    rest(dice.uniform(0, 1.5))
+    cluster.start()
+
+
+def cut_off(cluster: Cluster, dice: random.Random) -> None:
+    """Some sessions end in the middle of whatever they are doing."""
+    for _ in range(5):
+        cluster.run(_END_SOME, dice.uniform(0.3, 1))
+        rest(0.2)
+
+
+def cut_off_commits(cluster: Cluster, dice: random.Random) -> None:
+    """Sessions end after their commit was made and before they are told of it."""
+    with commits_unanswered(cluster):
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            end_unanswered_commits(cluster)
+            rest(0.1)
+
+
+def lock(cluster: Cluster, dice: random.Random) -> None:
+    """Somebody holds a table for himself."""
+    with cluster.session() as session, session.transaction():
+        session.execute(f"LOCK TABLE {dice.choice(LOCKED)} IN ACCESS EXCLUSIVE MODE")
+        rest(3)
+
+
+def entangle(cluster: Cluster, dice: random.Random) -> None:
+    """Somebody takes the rows that workers take, in another order: deadlocks, of which the server ends one side."""
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        with suppress(psycopg.OperationalError), cluster.session() as session, session.transaction():
+            for table in dice.sample(LOCKED, 2):
+                session.execute(f"SELECT 1 FROM {table} ORDER BY id DESC FOR UPDATE")
+                rest(0.05)
+
+
+def crowd(cluster: Cluster, dice: random.Random) -> None:
+    """No session is left for us."""
+    held: list[psycopg.Connection[Any]] = []
+    with suppress(psycopg.OperationalError):
+        for _ in range(MOST_CONNECTIONS):
+            held.append(cluster.session())
+    rest(2)
+    for session in held:
+        session.close()
+
+
+def fill(cluster: Cluster, dice: random.Random) -> None:
+    """No room is left on the disk."""
+    if cluster.disk is None:
+        return crash(cluster, dice)
+    ballast = cluster.fill()
+    rest(2)
+    ballast.unlink()
+    wait_until(cluster.is_running, "the database after it had no room")
+
+
+BLOWS: tuple[Callable[[Cluster, random.Random], None], ...] = (
+    crash,
+    cut_off,
+    cut_off_commits,
+    lock,
+    entangle,
+    crowd,
+    fill,
+)
+_END_SOME = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < %s
+"""
+_END_UNANSWERED = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid <> pg_backend_pid()
+"""
+
+
+class commits_unanswered:
+    """Commits are made, and wait for a standby that there is not before they are answered."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def __enter__(self) -> None:
+        self._set("nobody")
+
+    def __exit__(self, *error: object) -> None:
+        self._set("")
+
+    def _set(self, standby: str) -> None:
+        with self._cluster.session() as session:
+            session.execute("SET synchronous_commit = local")
+            session.execute(sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(sql.Literal(standby)))
+            session.execute("SELECT pg_reload_conf()")
+
+
+def end_unanswered_commits(cluster: Cluster) -> int:
+    with cluster.session() as session:
+        row = session.execute(_END_UNANSWERED).fetchone()
+    return int(row[0]) if row else 0
+
+
+# ---------------------------------------------------------------------- the campaign
+
+
+def is_done(world: World) -> bool:
+    """Asked through a session that may just have been ended."""
+    try:
+        return world.is_done()
+    except Error:
+        connection.close()
+        return False
+
+
+def sell(world: World, orders: list[Any]) -> None:
+    world.sell(orders, emit=True)
+    connection.close()
+    world.read()
+    connection.close()
+
+
+def test_whatever_happens_to_the_database_loses_and_repeats_nothing(
+    cluster: Cluster,
+    business: Business,
+    broker: Broker,
+    address: str,
+    simulators: dict[str, str],
+    tmp_path: Path,
+    size: Any,
+    seed: int,
+    tell: Any,
+) -> None:
+    dice = random.Random(seed)
+    rounds = size.pick(10, 60)
+    blows = [BLOWS[number % len(BLOWS)] for number in range(rounds)]
+    dice.shuffle(blows)
+    orders = make_orders(SEEN + STEP * rounds, seed=seed)
+    world = connect(business, orders[:SEEN])
+    tried: Counter[str] = Counter()
+    with running(celery(tmp_path), tmp_path / "celery.log"), web_server(address, tmp_path):
+        aim_webhooks_at(address)
+        wait_until(lambda: is_done(world), "the first orders", 120)
+        for number, blow in enumerate(blows):
+            start = SEEN + STEP * number
+            sell(world, orders[start : start + STEP])
+            rest(dice.uniform(0, 0.5))
+            blow(cluster, dice)
+            tried[blow.__name__] += 1
+        wait_until(lambda: is_done(world), "all work", RESUMED_WITHIN * 2)
+        wait_until(lambda: all(entry["status"] in ENDED for entry in sent()), "the end of sending")
+        assert answer_of(f"{address}/healthz") is not None
+    check(business, world.flows, world.orders)
+    rows = Counter(WebhookDelivery.objects.values_list("digest", flat=True))
+    assert acknowledged(sent()) <= set(rows)
+    assert set(rows.values()) == {1}
+    for blow_name, count in tried.items():
+        tell("C5", f"database: {blow_name.replace('_', ' ')}", tried=count, events=len(world.orders) // len(tried))
+
+
+# ---------------------------------------------------------------------- one thing at a time
+
+
+@dataclass
+class LostCommits:
+    """Every so many commits the session ends: right after the commit was made, or right before. Its caller is told neither."""
+
+    every: int
+    is_made: bool
+    lost: int = 0
+    seen: int = 0
+
+    def wrap(self, commit: Callable[[Any], None]) -> Callable[[Any], None]:
+        def lose_some(wrapper: Any) -> None:
+            self.seen += 1
+            if self.seen % self.every:
+                return commit(wrapper)
+            self.lost += 1
+            if self.is_made:
+                commit(wrapper)
+            wrapper.connection.close()
+            raise OperationalError("server closed the connection unexpectedly")
+
+        return lose_some
+
+
+@pytest.mark.parametrize("every", [3, 4, 5, 7][: Size.asked().pick(1, 4)])
+@pytest.mark.parametrize("is_made", [True, False], ids=["made", "not-made"])
+def test_commit_without_an_answer_is_neither_forgotten_nor_repeated(
+    is_made: bool,
+    every: int,
+    business: Business,
+    simulators: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tell: Any,
+) -> None:
+    orders = make_orders(16)
+    world = connect(business, orders[:6], ["xero"])
+    work_quietly()
+    world.sell(orders[6:])
+    world.read()
+    clock = MovedClock(business.owner)
+    lost = LostCommits(every, is_made)
+    with monkeypatch.context() as patched:
+        patched.setattr(DatabaseWrapper, "_commit", lost.wrap(DatabaseWrapper._commit))
+        for _ in range(TRIES):
+            try:
+                claim = claim_work()
+                if claim is not None:
+                    do_work(claim)
+            except Error:
+                connection.close()  # as Celery does after each task
+    clock.work_off()
+    check(business, world.flows, world.orders)
+    assert lost.lost > TRIES // every // 2
+    tell("C5", f"commits {'made' if is_made else 'not made'} and not answered", tried=lost.lost, events=len(orders))
+
+
+def test_people_and_senders_are_told_when_the_database_is_away(
+    cluster: Cluster,
+    business: Business,
+    broker: Broker,
+    address: str,
+    simulators: dict[str, str],
+    tmp_path: Path,
+    tell: Any,
+) -> None:
+    with web_server(address, tmp_path):
+        pages = [f"{address}/user/login/", f"{address}/healthz"]
+        assert [status(page) for page in pages] == [200, 503]  # no worker runs
+        assert health(address)["database"] == "ok"
+        end_sessions(cluster)
+        assert health(address)["database"] == "ok", "a session that was ended is replaced before it is needed"
+        cluster.crash()
+        assert health(address)["database"] == "down"
+        answer = httpx.post(f"{address}/user/login/", data={"login": "alice@example.com", "password": "x" * 12})
+        assert answer.status_code in (403, 503)  # without the token of a form nothing was asked of the database
+        answer = httpx.get(f"{address}/o/kestrel/", cookies={settings.SESSION_COOKIE_NAME: "a" * 32})
+        assert answer.status_code == 503
+        assert "We cannot reach our records" in answer.text
+        assert "Traceback" not in answer.text
+        assert int(answer.headers["Retry-After"]) > 0
+        assert delivery(address) == 503
+        cluster.start()
+        assert health(address)["database"] == "ok"
+        assert delivery(address) == 200
+    assert WebhookDelivery.objects.count() == 1
+    tell("C5", "pages and deliveries while the database is away", tried=3, events=2)
+
+
+def end_sessions(cluster: Cluster) -> None:
+    connection.close()
+    cluster.run(_END_SOME, 2)
+
+
+def status(url: str) -> int:
+    answer = answer_of(url)
+    return 0 if answer is None else answer.status_code
+
+
+def delivery(address: str) -> int:
+    """A genuine one, as the shop signs it; answers its status."""
+    body = b'{"id": 1, "admin_graphql_api_id": "gid://shopify/Order/1"}'
+    secret = settings.CONNECTOR_CREDENTIALS["shopify"]["client_secret"]
+    signature = base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
+    headers = {
+        "X-Shopify-Topic": "orders/create",
+        "X-Shopify-Hmac-Sha256": signature,
+        "X-Shopify-Shop-Domain": "kestrel-and-co.myshopify.com",
+        "X-Shopify-Event-Id": "event-1",
+        "X-Shopify-Webhook-Id": "event-1",
+        "Content-Type": "application/json",
+    }
+    return httpx.post(f"{address}/webhooks/shopify/simulator/", content=body, headers=headers).status_code
