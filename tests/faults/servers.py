@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +20,9 @@ from typing import Any
 import httpx
 import psycopg
 import redis
-from django.conf import settings
+from django.conf import settings as configured
 from django.db import connection
+from pytest_django import Settings
 
 from marketplace.core.runtime.places import Places
 from marketplace.core.runtime.postgres import (
@@ -32,6 +36,7 @@ from marketplace.core.runtime.valkey import is_valkey_running, start_valkey, sto
 from tests.faults.backups import dump_database
 from tests.faults.processes import running, wait_until
 
+SHOP = "kestrel-and-co.myshopify.com"
 MOST_CONNECTIONS = 40
 DISK = "384m"
 
@@ -71,17 +76,15 @@ class Broker:
 
 
 @contextmanager
-def own_broker(folder: Path) -> Iterator[Broker]:
-    """While the block runs the settings lead to it."""
+def own_broker(folder: Path, settings: Settings) -> Iterator[Broker]:
+    """The settings of the test lead to it."""
     broker = Broker(Places(folder))
-    before = settings.REDIS_URL, settings.CELERY_BROKER_URL
     broker.start()
     settings.REDIS_URL = f"unix://{broker.places.valkey_socket}?db=0"
     settings.CELERY_BROKER_URL = f"redis+socket://{broker.places.valkey_socket}"
     try:
         yield broker
     finally:
-        settings.REDIS_URL, settings.CELERY_BROKER_URL = before
         stop_valkey(broker.places)
 
 
@@ -129,13 +132,12 @@ class Cluster:
 
 
 @contextmanager
-def own_cluster(folder: Path) -> Iterator[Cluster]:
+def own_cluster() -> Iterator[Cluster]:
     """While the block runs the database of the tests is a copy on this server."""
-    places = Places(folder)
-    dump = folder / "original.dump"
-    folder.mkdir(parents=True, exist_ok=True)
-    dump_database(dump)
-    with _own_disk(places.postgres) as disk:
+    with _open_folder() as folder, _own_disk(folder / "postgres") as disk:
+        places = Places(folder)
+        dump = folder / "original.dump"
+        dump_database(dump)
         cluster = Cluster(places, disk)
         try:
             cluster.start()
@@ -148,6 +150,16 @@ def own_cluster(folder: Path) -> Iterator[Cluster]:
                 yield cluster
         finally:
             stop_postgres(places)
+
+
+@contextmanager
+def _open_folder() -> Iterator[Path]:
+    """Not below pytest's own: every session that starts closes that to other users, the server's among them."""
+    folder = Path(tempfile.mkdtemp(prefix="tieout-cluster-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -213,3 +225,20 @@ def answer_of(url: str, seconds: float = 8.0) -> httpx.Response | None:
 def rest(seconds: float) -> None:
     """How long a server stays away or full: trouble takes its time, there is nothing to wait for."""
     time.sleep(seconds)
+
+
+def delivery(address: str) -> int:
+    """A genuine one, as the shop signs it; answers its status."""
+    body = b'{"id": 1, "admin_graphql_api_id": "gid://shopify/Order/1"}'
+    secret = configured.CONNECTOR_CREDENTIALS["shopify"]["client_secret"]
+    signature = base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
+    headers = {
+        "X-Shopify-Topic": "orders/create",
+        "X-Shopify-Hmac-Sha256": signature,
+        "X-Shopify-Shop-Domain": SHOP,
+        "X-Shopify-Event-Id": "event-1",
+        "X-Shopify-Webhook-Id": "event-1",
+        "Content-Type": "application/json",
+    }
+    answer = httpx.post(f"{address}/webhooks/shopify/simulator/", content=body, headers=headers, timeout=30)
+    return answer.status_code

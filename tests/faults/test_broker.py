@@ -7,21 +7,25 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from django.conf import settings
 from pytest_django import Settings
 
-from connectors.sdk.records import Order
-from marketplace.core.models import WebhookDelivery
+from marketplace.core.models import WebhookDelivery, WebhookRoute, WorkItem
+from tenants.models import Tenant
 from tests.benchmarks.driving import Business, provider
 from tests.faults.books import check
-from tests.faults.processes import children_of, free_port, running, wait_until
-from tests.faults.servers import Broker, answer_of, celery, own_broker, rest, web_server
+from tests.faults.processes import children_of, environment, free_port, running, wait_until
+from tests.faults.servers import SHOP, Broker, answer_of, celery, delivery, own_broker, rest, web_server
 from tests.faults.test_webhooks import ENDED, digest, sent
 from tests.faults.world import connect, make_orders
 
@@ -34,7 +38,7 @@ ANSWERED_WITHIN = 5.0  # the strictest provider waits so long for an acknowledge
 
 @pytest.fixture
 def broker(settings: Settings, tmp_path: Path) -> Iterator[Broker]:
-    with own_broker(tmp_path / "var") as made:
+    with own_broker(tmp_path / "var", settings) as made:
         yield made
 
 
@@ -161,18 +165,47 @@ def answered(address: str) -> int:
 
 
 def test_delivery_is_acknowledged_while_the_broker_stands_still(
-    business: Business, broker: Broker, address: str, simulators: dict[str, str], tmp_path: Path, tell: Any
+    transactional_db: None,
+    tenant: Tenant,
+    broker: Broker,
+    address: str,
+    simulators: dict[str, str],
+    tmp_path: Path,
+    tell: Any,
 ) -> None:
     """What is in PostgreSQL is safe, so its sender need not wait for whoever would only be woken."""
-    world = connect(business, [], ["xero"])
+    WebhookRoute.objects.create(
+        connector="shopify",
+        environment="simulator",
+        organisation_id=SHOP,
+        tenant=tenant,
+        connection_id=uuid.uuid4(),
+    )
     with web_server(address, tmp_path), broker.frozen():
-        aim_webhooks_at(address)
-        world.sell(one_order(), emit=True)
         before = time.monotonic()
-        wait_until(lambda: bool(acknowledged(sent())), "an acknowledgement", 30)
+        assert delivery(address) == 200
         assert time.monotonic() - before < ANSWERED_WITHIN
+    assert WorkItem.objects.filter(kind="events").count() == 1
     tell("C4", "deliveries to a web server whose broker stands still", tried=1, events=1)
 
 
-def one_order() -> list[Order]:
-    return make_orders(1)
+def test_message_that_was_lost_is_sent_again_by_the_next_tick(
+    transactional_db: None, tenant: Tenant, broker: Broker, simulators: dict[str, str], tell: Any
+) -> None:
+    def messages() -> int:
+        with redis.Redis(unix_socket_path=str(broker.places.valkey_socket)) as client:
+            return int(client.llen("celery"))
+
+    ask = f"request_work(tenant_id=uuid.UUID('{tenant.pk}'), kind='summary', key='')"
+    run(f"import uuid; from marketplace.core.work import request_work; {ask}")
+    assert messages() == 1
+    broker.wipe()
+    run("from marketplace.core.tasks import tick; tick()")
+    assert messages() == 1
+    tell("C4", "messages lost with the broker", tried=1, events=1)
+
+
+def run(statements: str) -> None:
+    """In a process of the product."""
+    command = [sys.executable, "-c", f"import django; django.setup(); {statements}"]
+    subprocess.run(command, env=environment(), cwd=settings.BASE_DIR, check=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
 import random
 import time
 from collections import Counter
@@ -35,6 +33,7 @@ from tests.faults.servers import (
     Cluster,
     answer_of,
     celery,
+    delivery,
     own_broker,
     own_cluster,
     rest,
@@ -53,15 +52,15 @@ LOCKED = ("public.core_workitem", "public.core_webhookdelivery", "t_kestrel.post
 
 
 @pytest.fixture
-def cluster(django_db_setup: None, django_db_blocker: Any, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(django_db_setup: None, django_db_blocker: Any) -> Iterator[Cluster]:
     """Named before `business`, so that the business is made there."""
-    with django_db_blocker.unblock(), own_cluster(tmp_path / "cluster") as made:
+    with django_db_blocker.unblock(), own_cluster() as made:
         yield made
 
 
 @pytest.fixture
 def broker(settings: Settings, tmp_path: Path) -> Iterator[Broker]:
-    with own_broker(tmp_path / "var") as made:
+    with own_broker(tmp_path / "var", settings) as made:
         yield made
 
 
@@ -332,19 +331,3 @@ def end_sessions(cluster: Cluster) -> None:
 def status(url: str) -> int:
     answer = answer_of(url)
     return 0 if answer is None else answer.status_code
-
-
-def delivery(address: str) -> int:
-    """A genuine one, as the shop signs it; answers its status."""
-    body = b'{"id": 1, "admin_graphql_api_id": "gid://shopify/Order/1"}'
-    secret = settings.CONNECTOR_CREDENTIALS["shopify"]["client_secret"]
-    signature = base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
-    headers = {
-        "X-Shopify-Topic": "orders/create",
-        "X-Shopify-Hmac-Sha256": signature,
-        "X-Shopify-Shop-Domain": "kestrel-and-co.myshopify.com",
-        "X-Shopify-Event-Id": "event-1",
-        "X-Shopify-Webhook-Id": "event-1",
-        "Content-Type": "application/json",
-    }
-    return httpx.post(f"{address}/webhooks/shopify/simulator/", content=body, headers=headers).status_code

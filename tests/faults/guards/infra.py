@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpx
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from connectors.providers.xero import listing
 from connectors.sdk import client, exchange
 from connectors.sdk.errors import UnexpectedResponse
+from marketplace.celery import app
+from marketplace.core import tasks, views
 from marketplace.posting import writing
 from marketplace.sync import operations as reading
 from tests.faults.removal import guard, replace
@@ -100,3 +103,44 @@ def _() -> None:
 )
 def _() -> None:
     replace(reading, "without_unstorable", lambda tenant_id, connection_id, data_type, page, zone: page)
+
+
+@guard(
+    "what is due is looked for, whatever became of its message",
+    noticed_by="tests/faults/test_broker.py::test_message_that_was_lost_is_sent_again_by_the_next_tick",
+    in_ci=True,
+)
+def _() -> None:
+    replace(tasks, "due_count", lambda at_most: 0)
+
+
+@guard(
+    "a broker that stands still holds nobody",
+    noticed_by="tests/faults/test_broker.py::test_delivery_is_acknowledged_while_the_broker_stands_still",
+)
+def _() -> None:
+    replace(app.conf, "broker_transport_options", {"priority_steps": [0]})
+
+
+@guard(
+    "what a lost session left under way is looked up",
+    noticed_by="tests/faults/test_database.py::test_commit_without_an_answer_is_neither_forgotten_nor_repeated[not-made-3]",
+)
+def _() -> None:
+    replace(writing, "look_up", lambda owner, connection, client: (None, []))
+
+
+@guard(
+    "a session that was ended is replaced before it is needed",
+    noticed_by="tests/faults/test_database.py::test_people_and_senders_are_told_when_the_database_is_away",
+)
+def _() -> None:
+    replace(BaseDatabaseWrapper, "close_if_health_check_failed", lambda self: None)
+
+
+@guard(
+    "an outage of the database is said to be one",
+    noticed_by="tests/faults/test_database.py::test_people_and_senders_are_told_when_the_database_is_away",
+)
+def _() -> None:
+    replace(views, "_is_outage", lambda error: False)
