@@ -24,7 +24,7 @@ from tests.benchmarks.driving import Business, enter_month, provider
 from tests.benchmarks.simulators import SPEED, serving
 from tests.faults.books import check
 from tests.faults.moved_clock import MovedClock
-from tests.faults.world import World, connect, make_orders, work_quietly
+from tests.faults.world import World, connect, make_orders, seen_first, work_quietly
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
@@ -156,7 +156,7 @@ def test_calls_in_every_trouble_lose_and_repeat_nothing(
     tell: Any,
 ) -> None:
     dice = random.Random(seed)
-    orders = make_orders(size.pick(120, 1500), seed=seed)
+    orders = seen_first(make_orders(size.pick(120, 1500), seed=seed))
     world = connect(business, orders[:SEEN], [ledger])
     before = memory_mb()
     business_in_trouble(world, clock, orders[SEEN:], size.pick(400, 10_000), dice)

@@ -41,7 +41,7 @@ from tests.faults.servers import (
 )
 from tests.faults.test_broker import acknowledged, aim_webhooks_at, health
 from tests.faults.test_webhooks import ENDED, sent
-from tests.faults.world import World, connect, make_orders, work_quietly
+from tests.faults.world import World, connect, make_orders, seen_first, work_quietly
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
@@ -210,7 +210,7 @@ def test_whatever_happens_to_the_database_loses_and_repeats_nothing(
     rounds = size.pick(10, 60)
     blows = [BLOWS[number % len(BLOWS)] for number in range(rounds)]
     dice.shuffle(blows)
-    orders = make_orders(SEEN + STEP * rounds, seed=seed)
+    orders = seen_first(make_orders(SEEN + STEP * rounds, seed=seed))
     world = connect(business, orders[:SEEN])
     tried: Counter[str] = Counter()
     with running(celery(tmp_path), tmp_path / "celery.log"), web_server(address, tmp_path):

@@ -25,7 +25,7 @@ from tests.faults.processes import free_port, running, wait_until
 from tests.faults.servers import Broker, answer_of, celery, own_broker, web_server
 from tests.faults.test_broker import acknowledged, aim_webhooks_at
 from tests.faults.test_webhooks import ENDED, sent
-from tests.faults.world import connect, make_orders
+from tests.faults.world import connect, make_orders, seen_first
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
@@ -98,7 +98,7 @@ def test_new_version_comes_in_while_work_goes_on(
     tell: Any,
 ) -> None:
     versions = size.pick(1, 10)
-    orders = make_orders(SEEN + 3 * STEP * versions, seed=seed)
+    orders = seen_first(make_orders(SEEN + 3 * STEP * versions, seed=seed))
     dice = random.Random(seed)
     world = connect(business, orders[:SEEN], ["xero"])
     rest = iter(orders[SEEN:])

@@ -25,7 +25,7 @@ from tests.faults import backups
 from tests.faults.books import check
 from tests.faults.campaign import Size
 from tests.faults.processes import wait_until
-from tests.faults.world import World, connect, make_orders, work_quietly
+from tests.faults.world import World, connect, make_orders, seen_first, work_quietly
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
@@ -120,7 +120,7 @@ def test_nothing_sent_since_the_backup_is_sent_again(
     size: Any,
     tell: Any,
 ) -> None:
-    orders = make_orders(SEEN + size.pick(30, 200), seed=seed)
+    orders = seen_first(make_orders(SEEN + size.pick(30, 200), seed=seed))
     written, planned = sorted(random.Random(seed).sample(range(SEEN + 5, len(orders) - 5), 2))
     world = connect(business, orders[:SEEN], [ledger])
     sell_and_write(world, orders[SEEN:written])

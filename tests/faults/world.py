@@ -98,6 +98,24 @@ def make_orders(count: int, seed: int = 7) -> list[Order]:
     return make_month(shop(has_lines=True), FIRST_DAY, count, seed=seed).orders
 
 
+def seen_first(orders: list[Order]) -> list[Order]:
+    """Those that show something new come first, so that a mapping made from the first ones knows all there is."""
+    known: set[tuple[object, ...]] = set()
+    new: list[Order] = []
+    others: list[Order] = []
+    for order in orders:
+        (others if _traits(order) <= known else new).append(order)
+        known |= _traits(order)
+    return new + others
+
+
+def _traits(order: Order) -> set[tuple[object, ...]]:
+    """What a mapping may have to say something about."""
+    lines = {(line.kind, bool(line.sku), *((tax.name, tax.rate) for tax in line.taxes)) for line in order.lines}
+    payments = {("paid by", payment.method) for payment in order.payments}
+    return {("from", order.country), ("is", order.status), ("in", order.currency), *lines, *payments}
+
+
 def connect(business: Business, orders: list[Order], ledgers: Collection[str] = ("xero", "quickbooks")) -> World:
     """Everything connected, lists and the first orders read, and flows live with a mapping that was made from them."""
     organisations = {"xero": XERO, "quickbooks": QUICKBOOKS}
