@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pytest_django import Settings
 
+from marketplace.core.tasks import serve_next
 from tenants.models import Tenant, User
-from tests.benchmarks.driving import Business
+from tests.benchmarks.driving import KINDS, Business
 from tests.benchmarks.fairness import big_one, celery, middle_steps, percentile, small_one
 from tests.benchmarks.report import print_figure, print_table
 from tests.benchmarks.simulators import SPEED, serving
 from tests.faults.campaign import Size
 from tests.faults.processes import free_port, running, wait_until
 from tests.faults.test_webhooks import web
+from tests.faults.world import is_more_coming
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.stack]
 
@@ -65,3 +68,23 @@ def test_first_sync_of_one_business_hardly_delays_the_webhooks_of_another(
     print_figure(name="webhook_p95_beside_first_sync", value=ratio, unit="ratio", target=2, is_met=ratio <= 2)
     assert left > 0, "the first sync was over too early to disturb anybody"
     assert ratio <= 6
+
+
+def test_first_sync_takes_few_pieces_of_work(
+    other_tenant: Tenant, charlie: User, transactional_db: None, address: str
+) -> None:
+    """From the first page read to the last document posted, with everything that is asked for on the way."""
+    orders = Size.asked().pick(5_000, 100_000)
+    big = big_one(Business(other_tenant, charlie), orders)
+    big.begin()
+    items = 0
+    while is_more_coming(KINDS):
+        if serve_next():
+            items += 1
+        else:
+            time.sleep(0.05)
+    assert big.left() == 0
+    share = 100 * items / orders
+    print_table(f"A first sync of {orders:,} payments", ("", "pieces of work"), [("read, planned, posted", items)])
+    print_figure(name="tasks_per_100_records", value=share, unit="tasks", target=1, is_met=share <= 1)
+    assert share <= 1.5
