@@ -80,7 +80,6 @@ DATABASES: dict[str, dict[str, Any]] = {
     "default": {
         **with_patience(database_from_url(DATABASE_URL) if DATABASE_URL else embedded_database(PLACES)),
         "ENGINE": "tenants.backend",
-        # A backend keeps the catalogue of every tenant it touched in memory: recycle before that grows.
         "CONN_MAX_AGE": env_int("TIEOUT_DATABASE_MAX_AGE", 300),
         "CONN_HEALTH_CHECKS": True,
         # A connection pooler in transaction mode would hand one tenant's search path to another: connect directly.
