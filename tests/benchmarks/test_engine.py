@@ -1,23 +1,25 @@
-"""What the engine costs a record: statements, rewritten rows, mapping against hand-written code, pairing as it grows.
+"""What the engine costs a record: rewritten rows, mapping against hand-written code and JSONata, pairing against one SQL join.
 
 Counts and ratios within one run; a time is only ever compared with another time of the same run.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from django.db import connection as database
+from jsonata import Jsonata
 
-from connectors.sdk.records import Order
+from connectors.sdk.records import Order, encode
 from connectors.sdk.records import Record as StandardRecord
 from marketplace.cutover.models import Pair
 from marketplace.cutover.pairing import pair_flow
@@ -27,7 +29,7 @@ from marketplace.mapping.compiling import Mapped, compile_spec
 from marketplace.mapping.models import Flow, Stage
 from marketplace.mapping.plan import Circumstances, Ledger, NotPlanned
 from marketplace.mapping.templates import Template, template
-from marketplace.posting.models import Posting, PostingBatch
+from marketplace.posting.models import Posting
 from marketplace.sync.models import Change, Record, StreamState
 from tenants.context import tenant
 from tests.benchmarks.driving import FIRST_DAY, Business, enter_month, provider, shop, work_off
@@ -38,49 +40,6 @@ pytestmark = pytest.mark.benchmark
 
 ORDERS = 2000
 SHOP = "kestrel-and-co.myshopify.com"
-#: Every temporary table is filled by a COPY that Django does not show; planning has a second one, for the postings.
-UNSEEN_COPIES = {"CREATE TEMP TABLE incoming": 1, "CREATE TEMP TABLE decided": 2}
-
-
-class Statements:
-    """Counts what is sent to the database, by its first words."""
-
-    def __init__(self) -> None:
-        self.seen: Counter[str] = Counter()
-
-    def __call__(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        self.seen[" ".join(str(sql).split()[:4])] += 1
-        return execute(sql, params, many, context)
-
-    @property
-    def total(self) -> int:
-        return self.seen.total() + sum(self.seen[name] * copies for name, copies in UNSEEN_COPIES.items())
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the way, done in so many units for so many records."""
-
-    name: str
-    unit: str
-    statements: Statements
-    units: int
-    records: int
-
-    @property
-    def per_unit(self) -> float:
-        return self.statements.total / self.units
-
-    @property
-    def per_record(self) -> float:
-        return self.statements.total / self.records
-
-
-@contextmanager
-def counted() -> Iterator[Statements]:
-    statements = Statements()
-    with database.execute_wrapper(statements):
-        yield statements
 
 
 def rows_of(business: Business) -> dict[int, tuple[str, str]]:
@@ -104,52 +63,16 @@ def calls(*slugs: str) -> int:
 
 
 @pytest.mark.stack
-def test_reading_and_planning_take_few_statements_and_a_rerun_changes_nothing(
-    business: Business, simulators: dict[str, str]
-) -> None:
+def test_rerun_without_changes_rewrites_nothing(business: Business, simulators: dict[str, str]) -> None:
     source = business.connect("shopify", SHOP, {"shop": SHOP})
     ledger = business.connect("xero", XERO)
     work_off()
     enter_month("shopify", SHOP, ORDERS)
-    with counted() as reading:
-        business.read(source)
-        work_off()
-    flow = business.flow(source, ledger)
-    business.go_live(flow)
-    with counted() as planning:
-        work_off(kinds=("plan",))
-    with counted() as writing:
-        work_off()
-    read = count(business, lambda: Record.objects.filter(connection=source).count())
-    posted = count(business, lambda: Posting.objects.filter(flow=flow, state=Posting.State.POSTED).count())
-    gate_statements(
-        [
-            Step("reading", "page", reading, reading.seen["CREATE TEMP TABLE incoming"], read),
-            Step("planning", "batch", planning, planning.seen["CREATE TEMP TABLE decided"], ORDERS),
-            Step("writing", "request", writing, count(business, PostingBatch.objects.count), posted),
-        ]
-    )
+    business.read(source)
+    work_off()
+    business.go_live(business.flow(source, ledger))
+    work_off()
     _rerun(business, source)
-
-
-def gate_statements(steps: list[Step]) -> None:
-    """The gate is on the page, batch or request: how many records one holds is the provider's or the engine's own size."""
-    rows = [
-        (
-            f"{step.name}, a {step.unit}",
-            step.units,
-            f"{step.per_unit:.1f}",
-            f"{step.records:,}",
-            f"{step.per_record:.3f}",
-        )
-        for step in steps
-    ]
-    print_table("SQL statements", ("step", "units", "per unit", "records", "per record"), rows)
-    for step in steps:
-        name = f"statements_per_{step.unit}_{step.name}"
-        is_met = step.per_unit <= PER_UNIT
-        print_figure(name=name, value=step.per_unit, unit="statements", target=PER_UNIT, is_met=is_met)
-        assert is_met, step.name
 
 
 def _rerun(business: Business, source: Connection) -> None:
@@ -222,24 +145,53 @@ def test_compiled_mapping_is_near_to_hand_written_code() -> None:
     def documents(mapped: Mapped) -> Callable[[], None]:
         return lambda: _for_each(orders, lambda order: _planned(chosen, order, mapped, around))
 
+    said = [msgspec.json.decode(encode(order)) for order in orders[:FEW]]
+    language = Jsonata(IN_JSONATA)
+    assert all(
+        _as_values(language.evaluate(one)) == by_hand(order, around) for one, order in zip(said, orders, strict=False)
+    )
+
     works = (fields(compiled), fields(written), documents(compiled), documents(written))
     times = [seconds / len(orders) * 1e6 for seconds in best_of(9, *works, clock=time.process_time)]
+    (slow,) = best_of(2, lambda: _for_each(said, language.evaluate), clock=time.process_time)
+    gain = slow / FEW * 1e6 / times[0]
     print_table(
         "One order, µs of CPU time",
         ("what", "compiled", "by hand", "ratio"),
         [
-            ("its fields", f"{times[0]:.1f}", f"{times[1]:.1f}", f"{times[0] / times[1]:.1f}"),
-            ("its documents", f"{times[2]:.1f}", f"{times[3]:.1f}", f"{times[2] / times[3]:.1f}"),
+            ("its fields", f"{times[0]:.1f}", f"{times[1]:.1f}", f"{times[0] / times[1]:.2f}"),
+            ("its documents", f"{times[2]:.1f}", f"{times[3]:.1f}", f"{times[2] / times[3]:.2f}"),
+            ("its fields in jsonata-python", f"{times[0]:.1f}", f"{slow / FEW * 1e6:.1f}", f"1/{gain:.0f}"),
         ],
     )
     for name, ratio, most in (
-        ("fields", times[0] / times[1], FIELDS),
-        ("documents", times[2] / times[3], DOCUMENTS),
+        ("fields", times[0] / times[1], MOST_FIELDS),
+        ("documents", times[2] / times[3], MOST_DOCUMENTS),
     ):
-        print_figure(
-            name=f"compiled_{name}_per_hand_written", value=ratio, unit="ratio", target=most, is_met=ratio <= most
-        )
+        is_met = ratio <= MAPPING
+        print_figure(name=f"compiled_{name}_per_hand_written", value=ratio, unit="ratio", target=MAPPING, is_met=is_met)
         assert ratio <= most, name
+    print_figure(
+        name="compiled_times_faster_than_jsonata", value=gain, unit="ratio (at least)", target=50, is_met=gain >= 50
+    )
+    assert gain >= 30
+
+
+#: The same mapping in the usual language; it cannot know a time zone's summer time, so the month is one hour off UTC.
+IN_JSONATA = """{
+    "sales_ledger_account": "200", "shipping_ledger_account": "205", "gift_card_ledger_account": "",
+    "tip_ledger_account": "", "rounding_ledger_account": "860", "tax_rates": "", "contact": "",
+    "date": $fromMillis($toMillis(placed_at) + 3600000, "[Y0001]-[M01]-[D01]"),
+    "number": $replace(number, /^[ #]+|[ #]+$/, ""), "reference": number,
+    "memo": customer.name & " " & country, "payment_ledger_accounts": "",
+    "due_date": $fromMillis($toMillis(placed_at) + 3600000, "[Y0001]-[M01]-[D01]")
+}"""
+FEW = 100  # of the orders, for what is slow; all in summer time
+
+
+def _as_values(answer: dict[str, Any]) -> dict[str, Any]:
+    days = {name: dt.date.fromisoformat(answer[name]) for name in ("date", "due_date")}
+    return {**answer, **days}
 
 
 def _for_each(orders: Sequence[Order], work: Callable[[Order], object]) -> None:
@@ -348,7 +300,6 @@ _SHADOWS = """
         %(first)s::date + (n %% 28)::int, 10 + n %% 90, 0, 'GBP', 'Online shop', '200', '', 0, now()
     FROM (SELECT id, 100000 + row_number() OVER (ORDER BY id) AS n FROM sync_record) record
 """
-#: The gates. Times have at least half as much room again as was ever seen.
-PER_UNIT = 40
-FIELDS, DOCUMENTS = 9.0, 2.0
-PAIRING = 1.3
+#: The goals, and the gates, which leave room for a bad moment.
+MAPPING, MOST_FIELDS, MOST_DOCUMENTS = 1.5, 2.5, 2.0
+PAIRING, MOST_PAIRING = 1.15, 1.3
