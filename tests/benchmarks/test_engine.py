@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 from django.db import connection as database
-from jsonata import Jsonata
+from jsonata.jsonata import Jsonata
 
 from connectors.sdk.records import Order, encode
 from connectors.sdk.records import Record as StandardRecord
@@ -30,7 +30,7 @@ from marketplace.mapping.models import Flow, Stage
 from marketplace.mapping.plan import Circumstances, Ledger, NotPlanned
 from marketplace.mapping.templates import Template, template
 from marketplace.posting.models import Posting
-from marketplace.sync.models import Change, Record, StreamState
+from marketplace.sync.models import Change, StreamState
 from tenants.context import tenant
 from tests.benchmarks.driving import FIRST_DAY, Business, enter_month, provider, shop, work_off
 from tests.benchmarks.report import print_figure, print_table
@@ -189,7 +189,7 @@ IN_JSONATA = """{
 FEW = 100  # of the orders, for what is slow; all in summer time
 
 
-def _as_values(answer: dict[str, Any]) -> dict[str, Any]:
+def _as_values(answer: Any) -> dict[str, Any]:
     days = {name: dt.date.fromisoformat(answer[name]) for name in ("date", "due_date")}
     return {**answer, **days}
 

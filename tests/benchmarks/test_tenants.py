@@ -28,7 +28,7 @@ from tenants.models import Membership, SchemaStep, Tenant, User, new_schema_name
 from tenants.operations import create_business
 from tenants.provisioning import create_schema, current_digest, ensure_template, migrate_tenants
 from tests.benchmarks.report import print_figure, print_table
-from tests.benchmarks.test_engine import Statements
+from tests.benchmarks.statements import Statements
 from tests.benchmarks.test_queue import cpu_seconds
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.xdist_group("tenants")]
