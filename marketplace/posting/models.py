@@ -215,9 +215,9 @@ class ReversalLine(models.Model):
 
     class Action(models.TextChoices):
         VOID = "void", "Take back"
-        ENTRY = "entry", "Reversing entry"
+        ENTRY = "entry", "Entry against it"
         NOTHING = "nothing", "Gone already"
-        KEEP = "keep", "Cannot be taken back"
+        KEEP = "keep", "Stays"
 
     class State(models.TextChoices):
         PLANNED = "planned", "Planned"

@@ -162,6 +162,7 @@ def _page(request: TenantRequest, found: Reversal, form: ConfirmForm, status: in
         "happens": happens(found, counted),
         "effect": effect_rows(found),
         "is_whole": all(row.after == 0 for row in effect_rows(found)),
+        "stay_count": lines_of(found, "stays").count(),
         "shown": shown,
         "filters": shown_counts(found),
         "page": Paginator(lines_of(found, shown), ROWS).get_page(request.GET.get("page")),

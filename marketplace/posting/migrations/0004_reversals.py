@@ -47,7 +47,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('phase', models.IntegerField()),
-                ('action', models.CharField(choices=[('void', 'Take back'), ('entry', 'Reversing entry'), ('nothing', 'Gone already'), ('keep', 'Cannot be taken back')], max_length=7)),
+                ('action', models.CharField(choices=[('void', 'Take back'), ('entry', 'Entry against it'), ('nothing', 'Gone already'), ('keep', 'Stays')], max_length=7)),
                 ('state', models.CharField(choices=[('planned', 'Planned'), ('due', 'Waits its turn'), ('sending', 'Sending'), ('uncertain', 'Unconfirmed'), ('done', 'Taken back'), ('held', 'Left as it is')], default='planned', max_length=9)),
                 ('fingerprint', models.CharField(blank=True, max_length=32)),
                 ('code', models.CharField(blank=True, max_length=40)),
