@@ -115,6 +115,7 @@ def test_every_address_answers_everybody_as_expected(businesses: list[Business],
     stranger = Client()
     stranger.force_login(make_user("Stranger"))
     wrong, tried = [], 0
+    logging.disable(logging.CRITICAL)
     for business in businesses:
         people = {person: business.client(person) for person in (*ORDER, *PASTS)}
         others = {other.tenant.slug: other.client("owner") for other in businesses if other is not business}
@@ -125,6 +126,7 @@ def test_every_address_answers_everybody_as_expected(businesses: list[Business],
                 tried += 2
                 if not is_expected(pattern, person, answers):
                     wrong.append((person, path, answers))
+    logging.disable(logging.NOTSET)
     assert wrong == []
     tell("C9", "addresses x people x businesses", tried=tried)
 
@@ -141,6 +143,7 @@ def is_expected(pattern: URLPattern, person: str, answers: set[int]) -> bool:
     if ORDER.index(person) < ORDER.index(EXPECTED[str(pattern.name)]):
         return told == {403}
     has_ids = any(name.endswith("id") or name in ("number", "slug") for name in pattern.pattern.converters)
+    has_ids = has_ids or pattern.name == "new_reversal"  # asks for a flow in its query
     return not told & {401, 403} and max(told) < 500 and (has_ids or 404 not in told)
 
 
