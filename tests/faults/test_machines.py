@@ -59,7 +59,7 @@ people = st.sampled_from(NAMES)
 roles = st.sampled_from(ROLES)
 
 
-def run(machine: Callable[[], RuleBasedStateMachine], examples: int, chosen: int) -> None:
+def run(machine: type[RuleBasedStateMachine], examples: int, chosen: int) -> None:
     """As many random walks as asked for; one that ends badly is shortened and printed."""
     thorough = settings(
         max_examples=examples, stateful_step_count=STEPS, deadline=None, database=None, print_blob=False,
