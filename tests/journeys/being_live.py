@@ -89,7 +89,7 @@ def take_back(walk: Walk) -> None:
     number = "#5001"
     person.go(f"{walk.home}records/?q=5001")
     person.follow(number)
-    person.follow(re.compile("^Invoice"), person.row("Invoice", "Posted"))
+    person.follow(re.compile("^Invoice"), person.row("Invoice 5001", "Posted"))
     person.follow("Take back")
     person.fill("Why", "Sold by mistake")
     person.look("reversal-asked")
