@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from django.conf import settings
@@ -85,12 +85,22 @@ def children_of(process: subprocess.Popen[bytes]) -> list[int]:
 
 
 class Workers:
-    """Worker processes that can be killed and paused."""
+    """Worker and web processes that can be killed and stopped."""
 
-    def __init__(self, parent: subprocess.Popen[bytes], folder: Path, seed: int) -> None:
-        self._parent, self._folder = parent, folder
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], folder: Path, seed: int) -> None:
+        self._start, self._folder = start, folder
+        self._parent = start()
         self._dice = random.Random(seed)
         self.kills = 0
+
+    def kill_all(self) -> None:
+        """The parent first, so that it replaces nobody; then others are started."""
+        children = children_of(self._parent)
+        for pid in (self._parent.pid, *children):
+            kill(pid)
+        self._parent.wait()
+        self.kills += 1 + len(children)
+        self._parent = self._start()
 
     def kill_one(self) -> None:
         children = children_of(self._parent)
@@ -153,5 +163,5 @@ def workers(count: int, folder: Path, *, seed: int = 1, written_at_once: int = 1
     """Small batches, so that there are many writes to go wrong. `webs` processes take deliveries at the public address."""
     numbers = map(str, (count, webs, folder, written_at_once))
     command = [sys.executable, "-m", "tests.faults.worker", *numbers]
-    with running(command, folder / "workers.log") as parent:
-        yield Workers(parent, folder, seed)
+    with ExitStack() as started:
+        yield Workers(lambda: started.enter_context(running(command, folder / "workers.log")), folder, seed)

@@ -20,7 +20,9 @@ def test_reader_killed_in_the_middle_of_a_page_reads_it_again(
     ledger: Connection,  # noqa: F811
     xero: Simulator,  # noqa: F811
 ) -> None:
-    enter(xero, range(30))
+    enter(xero, range(15))
+    xero.advance(60)
+    enter(xero, range(15, 30))
     with first(operations, "accept_page", die), pytest.raises(Killed):
         read(tenant, ledger)
     read(tenant, ledger)

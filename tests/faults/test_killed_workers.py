@@ -2,46 +2,92 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connectors.sdk.records import Order
-from tests.benchmarks.driving import Business, provider
+from marketplace.core.models import EventCopy, WebhookDelivery
+from tests.benchmarks.driving import KINDS, Business, provider
 from tests.faults.books import check, is_eligible
+from tests.faults.campaign import Size
+from tests.faults.conftest import Tell
 from tests.faults.points import FIRST_BYTE, POINTS
 from tests.faults.processes import Workers, wait_until, workers
-from tests.faults.world import ORDERS, SEEN, World, connect, make_orders
+from tests.faults.test_points import address  # noqa: F401 -- a fixture
+from tests.faults.world import SEEN, World, connect, is_more_coming, make_orders, sending_ended
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
-SEED = 20262
-KILLED_EVERY = 0.3
-MOST_KILLS = 45
 (SENDING,) = (point for point in POINTS if point.name == FIRST_BYTE)
+MOST_SECONDS = 0.25  # between two kills
 
 
-def keep_killing(world: World, crew: Workers) -> None:
-    """Until the work is done in spite of it, or for so many kills."""
-    while crew.kills < MOST_KILLS and not world.is_done():
-        time.sleep(KILLED_EVERY)
-        crew.kill_one()
+@dataclass
+class Slaughter:
+    """One world in which orders go on being placed and told of while processes are killed by chance."""
+
+    world: World
+    crew: Workers
+    dice: random.Random
+
+    def go_on(self, orders: list[Order], *, steps: int, kills: int) -> None:
+        """In each step some orders are placed, some processes killed, now and then all at once."""
+        for step in range(steps):
+            self.world.sell(orders[step::steps], emit=True)
+            self.world.read()
+            until = kills * (step + 1) // steps
+            while self.crew.kills < until:
+                time.sleep(self.dice.uniform(0, MOST_SECONDS))  # the fault itself: some time at work, then the end
+                if step == steps // 2 and self.crew.kills < until - 10:
+                    self.crew.kill_all()
+                self.crew.kill_one()
+
+    def is_over(self) -> bool:
+        if is_more_coming((*KINDS, "events")) or not self.world.is_done() or not sending_ended():
+            return False
+        return not EventCopy.objects.filter(done_at=None).exists()
 
 
-def test_killed_workers_lose_and_repeat_nothing(
-    business: Business, simulators: dict[str, str], tmp_path: Path, tell: Any
+def test_killed_processes_lose_and_repeat_nothing(
+    business: Business,
+    address: str,  # noqa: F811
+    simulators: dict[str, str],
+    tmp_path: Path,
+    size: Size,
+    seed: int,
+    tell: Tell,
 ) -> None:
-    orders = make_orders(ORDERS)
+    """Whatever the shop was told is taken, stands in the inbox once; whatever it sold stands in each ledger once."""
+    orders = make_orders(size.pick(560, 5600), seed)
     world = connect(business, orders[:SEEN])
-    with workers(4, tmp_path, seed=SEED) as crew:
-        world.sell(orders[SEEN:])
+    with workers(4, tmp_path, seed=seed, written_at_once=30, webs=2) as crew:
+        slaughter = Slaughter(world, crew, random.Random(seed))
+        slaughter.go_on(orders[SEEN:], steps=size.pick(10, 100), kills=size.pick(100, 2000))
         world.read()
-        keep_killing(world, crew)
-        world.wait()
-    check(business, world.flows, world.orders)
-    tell("C3", "kill -9 of a worker", tried=crew.kills, events=ORDERS * len(world.flows))
+        wait_until(slaughter.is_over, "the end of all work", 180)
+    verdicts = check(business, world.flows, world.orders)
+    log = deliveries()
+    acknowledged = {digest(entry) for entry in log if 200 in entry["answers"]}
+    rows = Counter(WebhookDelivery.objects.values_list("digest", flat=True))
+    assert acknowledged <= set(rows) and set(rows.values()) == {1}
+    events = len(log) + sum(verdict.entries for verdict in verdicts)
+    tell("C3", "kill -9 of workers, webs, and all at once", tried=crew.kills, events=events)
+
+
+def deliveries() -> list[dict[str, Any]]:
+    with provider("shopify") as simulated:
+        return simulated.deliveries()
+
+
+def digest(entry: dict[str, Any]) -> str:
+    return hashlib.sha256(entry["body"].encode()).hexdigest()
 
 
 @pytest.mark.parametrize("ledger", ["xero", "quickbooks"])
