@@ -10,59 +10,73 @@ from django.core.cache import cache
 from django.db import Error
 from django.db import connection as database
 
-from marketplace.core.clock import now
+from marketplace.core.clock import now, shared_now
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT = "heartbeat"
 #: The tick comes every two seconds; older than this, nobody consumes messages.
 HEARTBEAT_SECONDS = 60.0
+CLOCK_ERROR = "clock-error"
+#: A machine's clock that is further from the database's is wrong: leases and deadlines do not mind, days and tokens may.
+CLOCK_ERROR_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Health:
-    """Three things that must work; `worker` means that a message really was consumed lately."""
+    """Four things that must work; `worker` means that a message really was consumed lately, `clock` that neither this machine's
+    nor that worker's clock is wrong."""
 
     database: bool
     broker: bool
     worker: bool
+    clock: bool
 
     @property
     def is_healthy(self) -> bool:
-        return self.database and self.broker and self.worker
+        return self.database and self.broker and self.worker and self.clock
 
 
 def note_heartbeat() -> None:
     """Called by the tick: a worker has just consumed a message."""
-    cache.set(HEARTBEAT, now().isoformat(), timeout=3600)
+    at = shared_now()
+    error = (now() - at).total_seconds()
+    if abs(error) > CLOCK_ERROR_SECONDS:
+        log.error("this machine's clock is wrong: %.0f seconds away from the database's", error)
+    cache.set_many({HEARTBEAT: at.isoformat(), CLOCK_ERROR: error}, timeout=3600)
 
 
 def health() -> Health:
-    beat = _beat()
+    beat, worker_error = _beat()
+    at = _database_time()
+    errors = [worker_error, (now() - at).total_seconds() if at else 0.0]
+    age = (at - dt.datetime.fromisoformat(beat)).total_seconds() if at and beat else HEARTBEAT_SECONDS
     return Health(
-        database=_database_answers(),
+        database=at is not None,
         broker=beat is not None,
-        worker=bool(beat) and (now() - dt.datetime.fromisoformat(beat or "")).total_seconds() < HEARTBEAT_SECONDS,
+        worker=age < HEARTBEAT_SECONDS,
+        clock=all(abs(error) <= CLOCK_ERROR_SECONDS for error in errors),
     )
 
 
-def _database_answers() -> bool:
+def _database_time() -> dt.datetime | None:
+    """None when the database does not answer."""
     try:
-        with database.cursor() as cursor:
-            cursor.execute("SELECT 1")
-            return bool(cursor.fetchone() == (1,))
+        return shared_now()
     except Error:
         log.exception("the database does not answer")
-        return False
+        return None
 
 
-def _beat() -> str | None:
-    """The last beat; empty when there was none; None when the broker, which keeps it, does not answer."""
+def _beat() -> tuple[str | None, float]:
+    """The last beat and how wrong its worker's clock was; empty when there was none; None when the broker, which keeps it, does
+    not answer."""
     try:
-        return str(cache.get(HEARTBEAT, ""))
+        told = cache.get_many([HEARTBEAT, CLOCK_ERROR])
     except Exception:  # whichever client library the cache uses
         log.exception("the broker does not answer")
-        return None
+        return None, 0.0
+    return str(told.get(HEARTBEAT, "")), float(told.get(CLOCK_ERROR, 0.0))
 
 
 def figures() -> dict[str, float]:

@@ -24,7 +24,7 @@ _LOOPBACK = ("127.0.0.1", "::1")
 @never_cache
 @public_page
 def healthz(request: HttpRequest) -> HttpResponse:
-    """200 when the database and the broker answer and a worker consumed a message within the last minute; else 503."""
+    """200 when the database and the broker answer, a worker consumed a message within the last minute and clocks agree; else 503."""
     found = health()
     words = {name: "ok" if works else "down" for name, works in asdict(found).items()}
     return JsonResponse(words, status=200 if found.is_healthy else 503)

@@ -24,7 +24,7 @@ from connectors.sdk.errors import ConnectorError
 from connectors.sdk.oauth import Organisation, TokenSet, new_verifier
 from marketplace.audit.operations import record_act
 from marketplace.catalogue.queries import purpose_of, scopes_in_words
-from marketplace.core.clock import now
+from marketplace.core.clock import now, shared_now
 from marketplace.core.models import ConsentState, WebhookRoute
 from marketplace.core.work import request_work
 from marketplace.installations.clients import oauth_for
@@ -102,7 +102,8 @@ def start_consent(
     owner = current_tenant()
     state, verifier = secrets.token_urlsafe(32), new_verifier()
     # Tokens of consents that nobody finished must not outlive them.
-    ConsentState.objects.filter(expires_at__lt=now()).exclude(sealed_tokens=None).update(sealed_tokens=None)
+    at = shared_now()
+    ConsentState.objects.filter(expires_at__lt=at).exclude(sealed_tokens=None).update(sealed_tokens=None)
     _record_consent(installation, ConsentEntry.Kind.AGREED, user)
     row_id = uuid.uuid4()
     ConsentState.objects.create(
@@ -118,8 +119,8 @@ def start_consent(
         connection_id=connection.pk if connection else None,
         redirect_uri=redirect_uri,
         sealed_verifier=seal(verifier, tenant_id=owner.pk, row=str(row_id), field="verifier"),
-        created_at=now(),
-        expires_at=now() + STATE_LIFETIME,
+        created_at=at,
+        expires_at=at + STATE_LIFETIME,
     )
     oauth = oauth_for(found.slug, environment, installation.settings, connection)
     return oauth.authorize_url(redirect_uri=redirect_uri, state=state, verifier=verifier)
@@ -177,7 +178,7 @@ def _take_state(slug: str, given: str, user: User, session_key: str) -> ConsentS
             raise UnableToConnect("This consent was used already. Start again if you need another connection.", state)
         state.used_at = now()
         state.save(update_fields=["used_at"])
-    if state.expires_at < now():
+    if state.expires_at < shared_now():
         raise UnableToConnect("More than ten minutes went by at the provider. Start connecting again.", state)
     membership = live_membership(user=user, tenant_slug=state.tenant.slug)
     if membership is None or not membership.may(Role.ADMIN):
@@ -203,7 +204,7 @@ def _keep_tokens(state: ConsentState, tokens: TokenSet, organisations: Sequence[
 def waiting_consent(*, state_id: uuid.UUID, user: User) -> ConsentState:
     """A consent that waits for the choice of the organisation; only its own person may go on. Raises `UnableToConnect`."""
     state = ConsentState.objects.filter(pk=state_id, user=user, tenant=current_tenant()).first()
-    if state is None or state.sealed_tokens is None or state.expires_at < now():
+    if state is None or state.sealed_tokens is None or state.expires_at < shared_now():
         raise UnableToConnect("This choice is no longer open. Start connecting again.")
     return state
 

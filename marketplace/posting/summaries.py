@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.db import connection as database
 
-from marketplace.core.clock import now
 from marketplace.mapping.models import Stage
 from tenants.models import Tenant
 
@@ -14,14 +13,15 @@ def refresh_summary(owner: Tenant) -> None:
     with database.cursor() as cursor:
         cursor.execute(
             _REFRESH,
-            {"tenant": owner.pk, "currency": owner.base_currency, "stages": list(Stage.values), "at": now()},
+            {"tenant": owner.pk, "currency": owner.base_currency, "stages": list(Stage.values)},
         )
 
 
+# By the database's clock: of two that count at the same time, the later one is right, whatever their hosts' clocks say.
 _REFRESH = """
     INSERT INTO public.core_tenantsummary AS summary
         (tenant_id, waiting_count, waiting_amount, broken_connections, furthest_stage, updated_at)
-    SELECT %(tenant)s, waiting.count, waiting.amount, broken.count, coalesce(furthest.stage, ''), %(at)s
+    SELECT %(tenant)s, waiting.count, waiting.amount, broken.count, coalesce(furthest.stage, ''), statement_timestamp()
     FROM (SELECT count(*), coalesce(sum(amount) FILTER (WHERE currency = %(currency)s), 0) AS amount
             FROM posting_recordoutcome WHERE state IN ('held', 'failed')) waiting,
         (SELECT count(*) FROM installations_connection WHERE state = 'needs_reconnect') broken,

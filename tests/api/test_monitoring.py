@@ -9,6 +9,7 @@ from django.core.cache import cache
 from django.test import Client
 from pytest_django import Settings
 
+from marketplace.core import queries
 from marketplace.core.clock import now
 from marketplace.core.models import TenantSummary, WorkItem
 from marketplace.core.queries import HEARTBEAT
@@ -23,7 +24,7 @@ def test_healthy_once_a_worker_has_consumed_a_message(client: Client) -> None:
     tick.apply()
     response = client.get("/healthz")
     assert response.status_code == 200
-    assert response.json() == {"database": "ok", "broker": "ok", "worker": "ok"}
+    assert response.json() == {"database": "ok", "broker": "ok", "worker": "ok", "clock": "ok"}
     assert "no-store" in response["Cache-Control"]
 
 
@@ -37,13 +38,29 @@ def test_not_healthy_when_the_last_message_is_long_ago(client: Client) -> None:
     assert client.get("/healthz").status_code == 503
 
 
+@pytest.mark.parametrize("error", [-86_400, -300, 300, 86_400])
+def test_clock_that_is_wrong_raises_an_alarm(
+    client: Client, error: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """First the worker's, then this machine's own."""
+    with monkeypatch.context() as wrong:
+        wrong.setattr(queries, "now", lambda: now() + dt.timedelta(seconds=error))
+        tick.apply()
+        assert "clock is wrong" in caplog.text
+    assert client.get("/healthz").json() == {"database": "ok", "broker": "ok", "worker": "ok", "clock": "down"}
+    tick.apply()
+    assert client.get("/healthz").status_code == 200
+    monkeypatch.setattr(queries, "now", lambda: now() + dt.timedelta(seconds=error))
+    assert client.get("/healthz").status_code == 503
+
+
 def test_broker_that_is_away_is_named(client: Client, settings: Settings) -> None:
     settings.CACHES = {
         "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
     }
     response = client.get("/healthz")
     assert response.status_code == 503
-    assert response.json() == {"database": "ok", "broker": "down", "worker": "down"}
+    assert response.json() == {"database": "ok", "broker": "down", "worker": "down", "clock": "ok"}
 
 
 def test_metrics_count_the_work_of_all_businesses(client: Client, tenant: Tenant, other_tenant: Tenant) -> None:

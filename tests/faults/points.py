@@ -157,7 +157,7 @@ class Strikes:
 
         setattr(owner, name, wrapper)
         if isinstance(owner, type(sys)):
-            _replace_everywhere(original, wrapper)
+            replace_everywhere(original, wrapper)
 
     def _wrap_commit(self, wrapper_class: Any) -> None:
         commit = wrapper_class.commit
@@ -207,7 +207,7 @@ def _owner_of(dotted: str) -> tuple[Any, str]:
     raise LookupError(dotted)
 
 
-def _replace_everywhere(original: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
+def replace_everywhere(original: Callable[..., Any], wrapper: Callable[..., Any]) -> None:
     """In every module that imported it by name, and among the functions of the queue."""
     from marketplace.core import work  # noqa: PLC0415 -- needs the loaded applications
 

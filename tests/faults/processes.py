@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -60,11 +60,18 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process while the block runs; what it says goes to a file."""
+def running(
+    command: Sequence[str], log: Path, extra: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process while the block runs, with `extra` in its environment; what it says goes to a file."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=settings.BASE_DIR
+            command,
+            env={**environment(), **(extra or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=settings.BASE_DIR,
         )
     try:
         yield process
@@ -159,9 +166,17 @@ def is_stopped(pid: str) -> bool:
 
 
 @contextmanager
-def workers(count: int, folder: Path, *, seed: int = 1, written_at_once: int = 10, webs: int = 0) -> Iterator[Workers]:
+def workers(
+    count: int,
+    folder: Path,
+    *,
+    seed: int = 1,
+    written_at_once: int = 10,
+    webs: int = 0,
+    extra: Mapping[str, str] | None = None,
+) -> Iterator[Workers]:
     """Small batches, so that there are many writes to go wrong. `webs` processes take deliveries at the public address."""
     numbers = map(str, (count, webs, folder, written_at_once))
     command = [sys.executable, "-m", "tests.faults.worker", *numbers]
     with ExitStack() as started:
-        yield Workers(lambda: started.enter_context(running(command, folder / "workers.log")), folder, seed)
+        yield Workers(lambda: started.enter_context(running(command, folder / "workers.log", extra)), folder, seed)

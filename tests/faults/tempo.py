@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 from django.db import connection
+from django.utils import timezone
 
 from connectors.registry import connectors
 from connectors.sdk.streams import WritableStream
-from marketplace.core import work
+from marketplace.core import clock, work
 from marketplace.core.runtime.database import with_patience
 from marketplace.posting import planning, reversal_running, uncertain
 from marketplace.sync import operations as reading
+from tests.faults.points import replace_everywhere
 
 LEASE_SECONDS = 2
 QUIET_SECONDS = 1
 SURE_SECONDS = 2
 BATCH = 40
+CLOCKS = "FAULTS_CLOCKS"  # how wrong the clocks of the workers are, one after the other, as a list of seconds
+
+
+def set_clock(seconds: float) -> None:
+    """In one process: whatever the product asks for the time sees it wrong by so much. Time that passes is measured as ever."""
+    right, at = timezone.now, time.time
+
+    def wrong_now() -> dt.datetime:
+        return right() + dt.timedelta(seconds=seconds)
+
+    replace_everywhere(clock.now, wrong_now)
+    timezone.now = wrong_now
+    time.time = lambda: at() + seconds
 
 
 def hasten(written_at_once: int) -> None:

@@ -291,14 +291,16 @@ def test_request_is_not_repeated_while_a_worker_stands_still_in_the_middle_of_se
 
     (sender,) = in_threads(1, stand_still)
     is_stopped.wait(timeout=30)
-    books.let_time_pass(dt.timedelta(days=1))
-    assert books.write() is not None
-    assert books.entries() == []
-    assert books.states() == {"#1001": "held unconfirmed"}
-    with tenant_context(books.owner), pytest.raises(UnableToDecide):
-        post_again(outcome_ids=[books.outcome("#1001").pk], user=books.user)
-    may_go_on.set()
-    sender.join()
+    try:
+        books.let_time_pass(dt.timedelta(days=1))
+        assert books.write() is not None
+        assert books.entries() == []
+        assert books.states() == {"#1001": "held unconfirmed"}
+        with tenant_context(books.owner), pytest.raises(UnableToDecide):
+            post_again(outcome_ids=[books.outcome("#1001").pk], user=books.user)
+    finally:
+        may_go_on.set()
+        sender.join()
     books.write()
     assert numbers(books) == ["1001"]
     assert books.states() == {"#1001": "posted"}

@@ -6,6 +6,8 @@ struck at the points of `points.py`.
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import signal
 import socket
@@ -28,9 +30,10 @@ Role = Callable[[Strikes], None]
 
 def main(worker_count: int, web_count: int, folder: Path, written_at_once: int) -> None:
     django.setup()
-    from tests.faults.tempo import hasten  # noqa: PLC0415 -- needs the loaded applications
+    from tests.faults.tempo import CLOCKS, hasten  # noqa: PLC0415 -- needs the loaded applications
 
     hasten(written_at_once)
+    clocks = itertools.cycle(json.loads(os.environ.get(CLOCKS, "[0]")))
     strikes = Strikes(folder)
     strikes.watch()
     serve = web_server() if web_count else work
@@ -38,17 +41,21 @@ def main(worker_count: int, web_count: int, folder: Path, written_at_once: int) 
     signal.signal(signal.SIGTERM, _end_children)
     while True:
         for role in (wanted - Counter(_children.values())).elements():
-            _children[_fork(role, strikes)] = role
+            _children[_fork(role, strikes, next(clocks))] = role
         died, _ = os.wait()
         _children.pop(died, None)
 
 
-def _fork(role: Role, strikes: Strikes) -> int:
+def _fork(role: Role, strikes: Strikes, clock_error: float) -> int:
+    from tests.faults.tempo import set_clock  # noqa: PLC0415 -- needs the loaded applications
+
     child = os.fork()
     if child:
         return child
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
+        if clock_error:
+            set_clock(clock_error)
         role(strikes)
     finally:
         os._exit(1)
