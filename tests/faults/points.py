@@ -141,7 +141,7 @@ class Strikes:
         self._stood_at.clear()
 
     def _wrap(self, dotted: str, points: list[Point]) -> None:
-        owner, name = _owner_of(dotted)
+        owner, name = owner_of(dotted)
         original = getattr(owner, name)
 
         @functools.wraps(original)
@@ -193,7 +193,7 @@ class Strikes:
         os.kill(os.getpid(), signal.SIGKILL if act == "kill" else signal.SIGSTOP)
 
 
-def _owner_of(dotted: str) -> tuple[Any, str]:
+def owner_of(dotted: str) -> tuple[Any, str]:
     """The module or class that holds it."""
     *path, name = dotted.split(".")
     for end in range(len(path), 0, -1):

@@ -96,7 +96,7 @@ class Workers:
 
     def __init__(self, start: Callable[[], subprocess.Popen[bytes]], folder: Path, seed: int) -> None:
         self._start, self._folder = start, folder
-        self._parent = start()
+        self._parent = self._started()
         self._dice = random.Random(seed)
         self.kills = 0
 
@@ -107,7 +107,15 @@ class Workers:
             kill(pid)
         self._parent.wait()
         self.kills += 1 + len(children)
-        self._parent = self._start()
+        self._parent = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        """A parent that has loaded the product."""
+        parent = self._start()
+        wait_until(lambda: bool(children_of(parent)) or parent.poll() is not None, "the workers")
+        if parent.poll() is not None:
+            raise Endless(f"The workers could not be started: {(self._folder / 'workers.log').read_text()[-2000:]}")
+        return parent
 
     def kill_one(self) -> None:
         children = children_of(self._parent)

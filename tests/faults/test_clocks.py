@@ -68,6 +68,8 @@ def work_beside(world: World, orders: Sequence[Order], crews: Sequence[Clocks], 
             world.sell(list(orders[start : start + ORDERS_A_STEP]))
             world.read()
         world.wait()
+        world.read()  # a listing under way when the last were placed may have begun before them
+        world.wait()
     check(world.business, world.flows, world.orders)
     with tenant(world.business.owner):
         assert set(Connection.objects.values_list("state", flat=True)) == {Connection.State.CONNECTED}

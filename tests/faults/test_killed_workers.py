@@ -20,6 +20,7 @@ from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
 from tests.faults.points import FIRST_BYTE, POINTS
 from tests.faults.processes import Workers, wait_until, workers
+from tests.faults.tempo import LEASE, SHORT_LEASE_SECONDS
 from tests.faults.test_points import address  # noqa: F401 -- a fixture
 from tests.faults.world import SEEN, World, connect, is_more_coming, make_orders, sending_ended
 
@@ -98,7 +99,7 @@ def test_worker_stopped_right_before_its_first_byte_repeats_nothing_however_late
     still send they leave alone."""
     orders = make_orders(60)
     world = connect(business, orders[:15], [ledger])
-    with workers(3, tmp_path, written_at_once=30) as crew:
+    with workers(3, tmp_path, written_at_once=30, extra={LEASE: str(SHORT_LEASE_SECONDS)}) as crew:
         for words, start in (("Invoice", 15), ("Payment", 40)):
             crew.strike(SENDING, "stop", words)
             sell(world, orders[start : start + 10])

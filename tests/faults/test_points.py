@@ -27,9 +27,9 @@ from tests.benchmarks.driving import KINDS, Business, provider
 from tests.faults.books import check
 from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
-from tests.faults.points import POINTS, Point
+from tests.faults.points import POINTS, Point, owner_of
 from tests.faults.processes import Workers, free_port, wait_until, workers
-from tests.faults.tempo import LEASE_SECONDS
+from tests.faults.tempo import LEASE, LEASE_SECONDS, SHORT_LEASE_SECONDS
 from tests.faults.world import World, connect, is_more_coming, make_orders, sending_ended
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
@@ -94,7 +94,7 @@ class Rounds:
             self.crew.strike(point, "stop")
         self.stir()
         stopped = [(self.crew.stopped(point), point) for point in points]
-        time.sleep(LEASE_SECONDS * 1.5)  # the fault itself: they stand still until others have their leases
+        time.sleep(SHORT_LEASE_SECONDS * 1.5)  # the fault itself: they stand still until others have their leases
         for pid, point in stopped:
             self.crew.go_on(pid, point)
         self.settle()
@@ -102,10 +102,18 @@ class Rounds:
 
 
 @pytest.fixture
-def rounds(business: Business, address: str, simulators: dict[str, str], tmp_path: Path) -> Iterator[Rounds]:
+def lease() -> int:
+    """Processes that are killed are taken over whatever their lease."""
+    return LEASE_SECONDS
+
+
+@pytest.fixture
+def rounds(
+    business: Business, address: str, simulators: dict[str, str], lease: int, tmp_path: Path
+) -> Iterator[Rounds]:
     orders = make_orders(SEEN + len(POINTS) * ORDERS_A_ROUND * 2)
     world = connect(business, orders[:SEEN], ["xero"])
-    with workers(AT_ONCE + 2, tmp_path, webs=3) as crew:
+    with workers(AT_ONCE + 2, tmp_path, webs=3, extra={LEASE: str(lease)}) as crew:
         wait_until(lambda: answers(address), "the web servers")
         yield Rounds(world, crew, orders[SEEN:])
 
@@ -115,6 +123,12 @@ def answers(address: str) -> bool:
         return httpx.get(f"{address}/webhooks/shopify/simulator/").status_code == 405
     except httpx.HTTPError:
         return False
+
+
+def test_every_point_is_in_the_code() -> None:
+    for point in POINTS:
+        owner, name = owner_of(point.function)
+        assert callable(getattr(owner, name)), point
 
 
 def portions(points: list[Point]) -> Iterator[list[Point]]:
@@ -133,6 +147,7 @@ def test_process_killed_at_any_point_loses_and_repeats_nothing(
     tell("C1", "kill -9 at named points", tried=len(rounds.reached), events=len(rounds.world.orders))
 
 
+@pytest.mark.parametrize("lease", [SHORT_LEASE_SECONDS])
 def test_process_stopped_beyond_its_lease_at_any_point_loses_and_repeats_nothing(
     rounds: Rounds, size: Size, seed: int, tell: Tell
 ) -> None:
