@@ -13,7 +13,7 @@ from marketplace.posting.conflicts import fingerprint_of
 from marketplace.posting.models import Conflict
 from marketplace.posting.pairs import FIELD_WORDS, one_line
 
-LATER = ""
+LATER = "later"
 
 
 class ConflictForm(forms.Form):
@@ -35,7 +35,6 @@ class ConflictForm(forms.Form):
                 (LATER, "Later"),
             ],
             help_text=f"Both had: {agreed}",
-            required=False,
             initial=LATER,
             widget=forms.RadioSelect,
         )
@@ -45,14 +44,14 @@ class ConflictForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        if not any(cleaned.get(f"choice{conflict.pk}") for conflict in self.waiting):
+        if all(cleaned.get(f"choice{conflict.pk}", LATER) == LATER for conflict in self.waiting):
             raise forms.ValidationError("Choose a value for at least one field.")
         return cleaned
 
     @property
     def choices(self) -> dict[int, str]:
-        chosen = {conflict.pk: self.cleaned_data.get(f"choice{conflict.pk}", "") for conflict in self.waiting}
-        return {pk: choice for pk, choice in chosen.items() if choice}
+        chosen = {conflict.pk: self.cleaned_data[f"choice{conflict.pk}"] for conflict in self.waiting}
+        return {pk: choice for pk, choice in chosen.items() if choice != LATER}
 
     @property
     def shown(self) -> dict[int, str]:

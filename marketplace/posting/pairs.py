@@ -89,6 +89,7 @@ class Pairs:
     facts: Mapping[tuple[uuid.UUID, str], Fact]
     known: dict[tuple[str, str], LinkedPair]
     open: dict[tuple[int, str], Conflict]
+    unanswered: Mapping[str, list[Posting]]  # of the other direction, by the record they were to change
     ids: Iterator[int]
     found: list[Conflict] = field(default_factory=list)
     changed: dict[int, LinkedPair] = field(default_factory=dict)
@@ -114,7 +115,7 @@ class Pairs:
         pair = self._pair(external_id, changes.external_id)
         open_here = {name: conflict for (pk, name), conflict in self.open.items() if pk == pair.pk}
         base = msgspec.convert(deepcopy(pair.base), Base)
-        self._note_unanswered(base, existing)
+        self._note_unanswered(base, external_id, existing)
         meeting = meet(base, self._look(external_id, record, changes, open_here))
         held = self._conflicts(pair, record_id, meeting, open_here)
         self._keep(pair, base)
@@ -133,11 +134,13 @@ class Pairs:
             )
         return pair
 
-    def _note_unanswered(self, base: Base, existing: list[Posting]) -> None:
+    def _note_unanswered(self, base: Base, external_id: str, existing: list[Posting]) -> None:
         """A write that was tried and never answered may still arrive after it was planned anew."""
         for posting in existing:
             if posting.purpose == CHANGES and posting.state == Posting.State.PLANNED and posting.attempts:
                 base.note_late(str(self.flow.target_id), sent_by(posting), self.at)
+        for posting in self.unanswered.get(external_id, []):
+            base.note_late(str(self.flow.source_id), sent_by(posting), self.at)
 
     def _look(self, external_id: str, record: Customer, changes: PlannedDocument, open_here: Collection[str]) -> Look:
         body = self.circumstances.ledger.contact_bodies[changes.external_id]
@@ -245,6 +248,7 @@ def pairs_of(
         at=at,
         facts=_facts(flow, about, contacts),
         known=known,
+        unanswered=_unanswered(mirror, about),
         ids=pair_ids(),
         open={(conflict.pair_id, conflict.field): conflict for conflict in conflicts},
     )
@@ -278,6 +282,16 @@ def pair_ids() -> Iterator[int]:
     """Primary keys for new pairs as they are needed, reserved by the hundred."""
     while True:
         yield from new_ids(LinkedPair, 100)
+
+
+def _unanswered(mirror: Flow | None, about: Sequence[str]) -> dict[str, list[Posting]]:
+    """Changes the other direction has tried without an answer, and will try again."""
+    found: dict[str, list[Posting]] = {}
+    if mirror is not None:
+        planned = Posting.objects.filter(flow=mirror, state=Posting.State.PLANNED, data_type="customer")
+        for posting in planned.filter(purpose=CHANGES, attempts__gt=0, external_id__in=about):
+            found.setdefault(posting.external_id, []).append(posting)
+    return found
 
 
 def linked_pairs(flow: Flow, about: Sequence[str]) -> dict[tuple[str, str], LinkedPair]:

@@ -171,9 +171,10 @@ class TwoSides(RuleBasedStateMachine):
         """As `marketplace.posting.pairs` has it: not while a request about the pair is under way in either direction."""
         if target not in self.writes_to or self.uncertain:
             return
+        for key, write in self.planned.items():
+            if write.attempts:
+                self.base.note_late(key, write.values, self.clock)
         source, old = OTHER[target], self.planned.pop(target, None)
-        if old is not None and old.attempts:
-            self.base.note_late(target, old.values, self.clock)
         open_fields = {record.name for record in self.records if not record.winner}
         look = self._look(source, open_fields)
         meeting = meet(self.base, look)
@@ -243,7 +244,8 @@ class TwoSides(RuleBasedStateMachine):
             is_old = (target, name, _plain(text)) in self.replaced
             assert not is_old or name in self.unclear, f"{name}: {text} comes back to {target}"
             is_needless = self.sides[target].values[name] == self.sides[target].spelled(name, text)
-            assert not (is_needless and (target, name) in self.ours), f"{name}: {text} is written to {target} again"
+            is_again = is_needless and (target, name) in self.ours and name not in self.unclear
+            assert not is_again, f"{name}: {text} is written to {target} again"
             self.ours.add((target, name))
             self._overwrite(target, name, text)
         self.sides[target].put(write.values, self.clock)
@@ -289,8 +291,10 @@ class TwoSides(RuleBasedStateMachine):
         """A system without locks takes it whatever has become of the object. What it writes over there nobody can help."""
         target, values = self.late.pop(0)
         TRIED["arrived late"] += 1
-        for name in values:
+        for name, text in values.items():
             self.unsynced.pop((target, name), None)
+            if _plain(self.unsynced.get((OTHER[target], name), "")) == _plain(text):
+                del self.unsynced[OTHER[target], name]
         self.sides[target].put(values, self.clock)
 
     def _choose(self, winner: Key) -> None:

@@ -47,6 +47,7 @@ def choices(client: Client, sides: TwoSides, **winners: str) -> dict[str, str]:
     html = client.get(page_of(sides)).content.decode()
     shown = dict(re.findall(r'name="(shown\d+)" value="([^"]*)"', html))
     for conflict in sides.conflicts():
+        shown[f"choice{conflict.pk}"] = "later"
         if conflict.field in winners:
             side = "source" if conflict.flow.source.connector == winners[conflict.field] else "target"
             shown[f"choice{conflict.pk}"] = side
