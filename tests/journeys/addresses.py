@@ -16,7 +16,15 @@ LINK = re.compile(r'(?:href|action|formaction|hx-get|hx-post)="([^"]+)"')
 #: How many pages of one kind are read; more of the same show no new kind.
 PAGES_OF_A_KIND = 6
 #: What the journey leaves no instance of, by the name of its address.
-NONE_SEEN = {"row_id": 1, "conflict_id": 1, "state_id": "00000000-0000-4000-8000-000000000000", "to_stage": "live"}
+NOT_THERE = "00000000-0000-4000-8000-000000000000"
+NONE_SEEN = {
+    "row_id": 1,
+    "conflict_id": 1,
+    "copy_id": 1,
+    "state_id": NOT_THERE,
+    "run_id": NOT_THERE,
+    "to_stage": "live",
+}
 
 
 def seen_by(caller: Caller, home: str) -> dict[str, str]:

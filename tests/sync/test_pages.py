@@ -14,7 +14,7 @@ from django.test import Client
 from connectors.sdk.records import Customer
 from marketplace.audit.models import AuditEntry
 from marketplace.core.clock import now
-from marketplace.core.models import WorkItem
+from marketplace.core.models import EventCopy, InboxEvent, WebhookDelivery, WorkItem
 from marketplace.installations.models import Connection
 from marketplace.sync.models import RejectedRow
 from tenants.context import tenant as tenant_context
@@ -156,3 +156,57 @@ def test_stranger_finds_nothing(rejected: RejectedRow, other_tenant: Tenant, cha
     assert charlie_client.post(f"/o/kestrel/connections/{rejected.connection_id}/read/").status_code == 404
     assert charlie_client.post(f"/o/marlow/connections/{rejected.connection_id}/read/").status_code == 404
     assert charlie_client.get(f"/o/marlow/issues/unreadable/{rejected.pk}/").status_code == 404
+
+
+# --- messages that could not be followed -------------------------------------------------------------------------
+
+MESSAGES = "/o/kestrel/issues/messages/"
+
+
+@pytest.fixture
+def failing(shop: Connection, tenant: Tenant) -> EventCopy:
+    delivery = WebhookDelivery.objects.create(
+        connector="shopify", environment="simulator", digest="d", headers={}, sealed_body=b"", received_at=now()
+    )
+    event = InboxEvent.objects.create(
+        delivery=delivery, connector="shopify", environment="simulator", organisation_id="kestrel-shop", event_key="e",
+        data_type="order", external_id="4711", kind="changed", received_at=now(), state="routed",
+    )  # fmt: skip
+    return EventCopy.objects.create(
+        event=event, tenant=tenant, connection_id=shop.pk, attempts=20, is_stuck=True, problem="Shopify has trouble."
+    )
+
+
+def test_message_that_waits_for_a_person_says_why_and_what_to_do(failing: EventCopy, alice_client: Client) -> None:
+    page = text_of(alice_client.get(MESSAGES))
+    assert "4711" in page and "Shopify has trouble." in page
+    assert "It needs you" in page and "Try again" in page and "Set aside" in page
+
+
+def test_message_is_fetched_again_when_a_person_asks(failing: EventCopy, bob_client: Client, tenant: Tenant) -> None:
+    assert bob_client.post(f"{MESSAGES}{failing.pk}/", {"again": ""}).status_code == 302
+    failing.refresh_from_db()
+    assert (failing.is_stuck, failing.due_at, failing.done_at) == (False, None, None)
+    assert WorkItem.objects.filter(tenant=tenant, kind="events").exists()
+
+
+def test_message_is_set_aside_in_the_trail(failing: EventCopy, bob_client: Client, tenant: Tenant) -> None:
+    bob_client.post(f"{MESSAGES}{failing.pk}/", {"let_go": ""})
+    failing.refresh_from_db()
+    assert failing.done_at is not None
+    with tenant_context(tenant):
+        assert "set aside" in AuditEntry.objects.get(action="event.let_go").summary
+
+
+def test_strangers_see_no_messages_and_decide_nothing(failing: EventCopy, charlie_client: Client) -> None:
+    assert charlie_client.get(MESSAGES).status_code == 404
+    assert charlie_client.post(f"{MESSAGES}{failing.pk}/", {"let_go": ""}).status_code == 404
+    failing.refresh_from_db()
+    assert failing.done_at is None
+
+
+def test_messages_of_another_business_are_not_there(
+    failing: EventCopy, charlie_client: Client, other_tenant: Tenant
+) -> None:
+    assert "4711" not in text_of(charlie_client.get("/o/marlow/issues/messages/"))
+    assert charlie_client.post(f"/o/marlow/issues/messages/{failing.pk}/", {"let_go": ""}).status_code == 404
