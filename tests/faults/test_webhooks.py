@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import socket
 import sys
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from tenants.context import tenant
 from tests.benchmarks.driving import Business, provider
 from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
+from tests.faults.deliveries import event, signed
 from tests.faults.processes import children_of, free_port, kill, running, wait_until
 from tests.faults.world import SHOP, make_orders, work_quietly
 
@@ -153,3 +155,74 @@ def test_events_dropped_repeated_and_shuffled_end_in_the_providers_state(
     assert missed(business.owner, source) == never_came != set()
     tell("C7", "events dropped, repeated, shuffled", tried=len(log), events=len(log))
     tell("C3", "web process killed, database connections ended", tried=blows, events=len(acknowledged))
+
+
+# --- what is hardly HTTP -----------------------------------------------------------------------------------------
+
+
+def raw_requests(dice: random.Random) -> list[tuple[str, bytes]]:
+    """Requests as only somebody hostile writes them, each named by what is wrong with it."""
+    body = b'{"id": 1}'
+    start, host = b"POST /webhooks/shopify/simulator/ HTTP/1.1\r\n", b"Host: 127.0.0.1\r\nConnection: close\r\n"
+    length = b"Content-Length: %d\r\n" % len(body)
+    return [
+        ("no number as length", start + host + b"Content-Length: abc\r\n\r\n" + body),
+        ("negative length", start + host + b"Content-Length: -1\r\n\r\n" + body),
+        ("two lengths", start + host + length + b"Content-Length: 5\r\n\r\n" + body),
+        (
+            "length and chunks",
+            start + host + length + b"Transfer-Encoding: chunked\r\n\r\n9\r\n" + body + b"\r\n0\r\n\r\n",
+        ),
+        ("chunks", start + host + b"Transfer-Encoding: chunked\r\n\r\n9\r\n" + body + b"\r\n0\r\n\r\n"),
+        ("broken chunks", start + host + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + body),
+        ("half a body", start + host + b"Content-Length: 1000\r\n\r\n" + body),
+        ("far too large", start + host + b"Content-Length: 1048577\r\n\r\n" + b"x" * 1_048_577),
+        ("a gigabyte announced", start + host + b"Content-Length: 1073741824\r\n\r\n" + body),
+        (
+            "a header of 100 kB",
+            start + host + length + b"X-Shopify-Hmac-Sha256: " + b"A" * 100_000 + b"\r\n\r\n" + body,
+        ),
+        ("a thousand headers", start + host + length + b"X-A: b\r\n" * 1000 + b"\r\n" + body),
+        ("NUL in a header", start + host + length + b"X-Shopify-Topic: orders\x00/create\r\n\r\n" + body),
+        ("line break in a header", start + host + length + b"X-Shopify-Topic: a\r\n b\r\n\r\n" + body),
+        ("bytes above 127", start + host + length + b"X-Shopify-Hmac-Sha256: \xff\xfe\xfd\r\n\r\n" + body),
+        ("no host", start + length + b"Connection: close\r\n\r\n" + body),
+        ("no HTTP", dice.randbytes(200)),
+        (
+            "an address that climbs",
+            b"POST /webhooks/shopify/simulator/../../../ HTTP/1.1\r\n" + host + length + b"\r\n" + body,
+        ),
+        ("old HTTP", b"POST /webhooks/shopify/simulator/ HTTP/0.9\r\n\r\n" + body),
+        ("nothing at all", b""),
+    ]
+
+
+def status_of(address: str, request: bytes) -> int:
+    """What the web server answers; nought when it only hangs up."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as wire:
+        try:
+            wire.sendall(request)
+            wire.shutdown(socket.SHUT_WR)
+            answer = wire.recv(4096)
+        except (ConnectionResetError, BrokenPipeError):
+            return 0
+    return int(answer.split()[1]) if answer.startswith(b"HTTP/") else 0
+
+
+def test_what_is_hardly_http_breaks_nothing(
+    transactional_db: None, address: str, settings: Settings, tmp_path: Path, size: Size, seed: int, tell: Tell
+) -> None:
+    settings.SIMULATORS = {"shopify": "http://127.0.0.1:1"}
+    dice, rounds = random.Random(seed), size.pick(3, 100)
+    with web(address, tmp_path) as process:
+        before = children_of(process)
+        answers = {(name, status_of(address, raw)) for _ in range(rounds) for name, raw in raw_requests(dice)}
+        assert children_of(process) == before
+        genuine = signed(event("shopify", "nobody", dice))
+        answer = httpx.post(f"{address}{genuine.address}", content=genuine.body, headers=dict(genuine.headers))
+    assert {found for found in answers if not (found[1] == 0 or 400 <= found[1] < 500)} == set()
+    assert answer.status_code == 200
+    assert list(WebhookDelivery.objects.values_list("digest", flat=True)) == [genuine.digest]
+    count = rounds * len(raw_requests(dice))
+    tell("C7", "hardly HTTP, to a real web server", tried=count, malformed=count)
