@@ -333,6 +333,7 @@ def _start(connection: Connection) -> None:
         connection_id=connection.pk,
     )
     release_parked(connection)
+    request_work(tenant_id=owner.pk, kind="events", key=str(connection.pk))  # those that waited for the reconnection
     request_work(tenant_id=owner.pk, kind="subscribe", key=str(connection.pk))
     _ask_to_read(connection)
 

@@ -28,7 +28,7 @@ from marketplace.core.work import LeaseLost, request_work, slice_is_over
 from marketplace.installations.models import Connection
 from marketplace.installations.vault import mark_needs_reconnect
 from marketplace.sync.drift import forget_drift
-from marketplace.sync.operations import UnableToRead, fetch_records, mark_deleted
+from marketplace.sync.operations import PERSON_NEEDED_RETRY, UnableToRead, fetch_records, mark_deleted
 from tenants.context import tenant
 from tenants.models import User
 
@@ -88,9 +88,10 @@ def follow_waiting(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
             connection = Connection.objects.get(pk=connection_id)
             told_at = max(copy.event.received_at for copy in copies)
             Connection.objects.filter(pk=connection_id).update(last_told_at=Greatest("last_told_at", told_at))
-        if connection.state != Connection.State.CONNECTED or _is_revoked(tenant_id, connection, copies):
-            # Once the tenant has reconnected, the regular check reads everything.
-            _close(_waiting(tenant_id, connection_id).filter(pk__lte=max(copy.pk for copy in copies)))
+        if connection.state == Connection.State.DISCONNECTED:
+            _close(_waiting(tenant_id, connection_id))
+        elif _needs_reconnect(tenant_id, connection, copies):
+            return PERSON_NEEDED_RETRY  # reconnecting asks at once
         else:
             _Following(tenant_id, connection, zone).follow(_groups(_told(connection, copies)))
     return _next_due(tenant_id, connection_id)
@@ -108,20 +109,20 @@ def _close(copies: QuerySet[EventCopy]) -> None:
     copies.update(done_at=now())
 
 
-def _is_revoked(tenant_id: uuid.UUID, connection: Connection, copies: Sequence[EventCopy]) -> bool:
-    """Whether the connection is over; a message that was repeated until after a reconnect is not about the new consent."""
+def _needs_reconnect(tenant_id: uuid.UUID, connection: Connection, copies: Sequence[EventCopy]) -> bool:
+    """Whether nothing can be fetched before somebody reconnects, perhaps because one of these says so. A message that was repeated
+    until after a reconnect is not about the new consent."""
     revoked = [copy for copy in copies if copy.event.kind == "revoked"]
-    for copy in revoked:
-        with tenant(tenant_id):
+    with tenant(tenant_id):
+        for copy in revoked:
             mark_needs_reconnect(
                 connection=connection,
                 problem=f"{connection.organisation_name} ended this connection at the provider's side. Reconnect to go on.",
                 happened_at=copy.event.occurred_at,
             )
-            if not Connection.objects.filter(pk=connection.pk, state=Connection.State.CONNECTED).exists():
-                return True
+        is_over = not Connection.objects.filter(pk=connection.pk, state=Connection.State.CONNECTED).exists()
     _close(EventCopy.objects.filter(pk__in=[copy.pk for copy in revoked]))
-    return False
+    return is_over
 
 
 def _told(connection: Connection, copies: Sequence[EventCopy]) -> list[Told]:

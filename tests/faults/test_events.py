@@ -304,3 +304,23 @@ def test_no_process_starts_with_a_source_that_anybody_could_forge() -> None:
     )
     assert ended.returncode == 1
     assert "CONNECTOR_STRIPE_WEBHOOK_SECRET must be set" in ended.stderr
+
+
+def test_events_that_came_while_nobody_could_fetch_are_followed_after_the_reconnection(
+    business: Business, source: Connection, shop: Simulator, tell: Tell
+) -> None:
+    with tenant_context(business.owner):
+        Connection.objects.filter(pk=source.pk).update(state=Connection.State.NEEDS_RECONNECT)
+    orders = unpaid(10)
+    deliver(shop, sell(shop, orders))
+    assert follow(business, source) == 1
+    assert known(business, source) == {}
+    again = business.connect("shopify", SHOP, {"shop": SHOP})
+    assert again.pk == source.pk
+    # Messages told of these; a check that is quicker than whoever follows them finds nothing missed.
+    assert missed(business, read(business, source)) == set()
+    assert WorkItem.objects.filter(kind="events").exists()
+    follow(business, source)
+    assert known(business, source) == at_the_shop(orders)
+    assert not EventCopy.objects.filter(done_at=None).exists()
+    tell("C7", "events while the connection needs reconnecting", tried=1, events=10)
