@@ -34,12 +34,17 @@ class MovedClock:
         """Until nothing is left to do and no stream is in trouble. Raises `Stuck`."""
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
-            claim = claim_work()
-            if claim is not None:
-                do_work(claim)
-            elif not self._skip_to_next():
+            if not self.work_once():
                 return
         raise Stuck(f"not done after {PATIENCE:g} seconds and {self.waited} on the moved clock")
+
+    def work_once(self) -> bool:
+        """One piece of work, or on to the time of the next; false when there is none."""
+        claim = claim_work()
+        if claim is None:
+            return self._skip_to_next()
+        do_work(claim)
+        return True
 
     def sleep(self, seconds: float) -> None:
         """A pause inside a piece of work."""
