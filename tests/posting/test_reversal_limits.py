@@ -8,15 +8,16 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from connectors.sdk.records import LedgerAccount
+from connectors.sdk.records import Customer, LedgerAccount
 from connectors.testing.faults import Fault
 from marketplace.core.clock import now
 from marketplace.cutover.operations import move_flow
 from marketplace.mapping.models import Stage
 from marketplace.posting.decisions import UnableToDecide, post_again
 from marketplace.posting.models import Posting
+from marketplace.posting.reversing import UnableToReverse
 from tenants.context import tenant
-from tests.cutover.world import TODAY
+from tests.cutover.world import TODAY, shadow
 from tests.posting.reversing import (
     again,
     close_books,
@@ -266,3 +267,14 @@ def test_decisions_wait_for_the_reversal_to_end(books: Books) -> None:
     confirm(books, planned(books))
     with tenant(books.owner), pytest.raises(UnableToDecide):
         post_again(outcome_ids=[books.outcome("#1001").pk], user=books.user)
+
+
+def test_contacts_stay_and_the_ledger_is_not_even_asked(books: Books) -> None:
+    with tenant(books.owner):
+        shadow(books.flow, Customer(id="c1", name="Ada Hart"), state=Posting.State.POSTED)
+    calls = books.simulator.counts.total()
+    reversal = planned(books, {"by": "dated", "first": "2026-01-01", "last": "2027-12-31"})
+    assert set(lines_of(books, reversal).values()) == {"keep planned contact"}
+    assert books.simulator.counts.total() == calls
+    with pytest.raises(UnableToReverse, match="Nothing in this plan"):
+        confirm(books, reversal)
