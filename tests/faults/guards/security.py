@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,12 +13,19 @@ from connectors.sdk import egress, oauth
 from connectors.sdk.errors import ReconnectRequired
 from marketplace.audit import operations as audit
 from marketplace.audit.models import AuditEntry
+from marketplace.core.models import ConsentState
+from marketplace.installations import operations as connecting
 from marketplace.installations import vault
 from marketplace.installations.models import Connection
 from marketplace.mapping import expressions, steps
+from tenants import access, context, queries, tasks
+from tenants.backend.base import DatabaseWrapper
 from tenants.context import tenant
+from tenants.models import Membership
 from tests.faults.removal import drop, guard, replace
 
+TENANCY = "tests/faults/test_tenancy.py::test_"
+CONSENT = "tests/installations/test_consent.py::test_"
 TOKENS = "tests/faults/test_tokens.py::test_"
 TRAIL = "tests/faults/test_audit_tampering.py::test_"
 EXPRESSIONS = "tests/faults/test_expressions.py::test_"
@@ -183,3 +191,94 @@ def _() -> None:
         return read_tokens(self, response)
 
     replace(oauth.OAuth, "read_tokens", any_refusal_is_the_end)
+
+
+@guard(
+    "the search path ends with its transaction",
+    noticed_by=f"{TENANCY}path_ends_with_its_transaction",
+    in_ci=True,
+)
+def _() -> None:
+    def enter_for_good(self: Any, tenant: Any) -> str | None:
+        self.open_context = self.tenant = tenant
+        self.schema_name = tenant.schema_name
+        sql = "SELECT set_config('search_path', %s, false), current_schema()"
+        current: str | None = self._read(sql, f'"{tenant.schema_name}", public', column=1)
+        return current
+
+    replace(DatabaseWrapper, "enter_schema", enter_for_good)
+
+
+@guard("a task names its business", noticed_by=f"{TENANCY}task_without_a_business_is_refused")
+def _() -> None:
+    replace(tasks.TenantTask, "_check", lambda self, kwargs: None)
+
+
+@guard(
+    "the search path is looked at before the transaction ends",
+    noticed_by=f"{TENANCY}path_that_was_turned_to_another_business_takes_everything_back",
+)
+def _() -> None:
+    replace(context, "_leave", lambda database, chosen: database.leave_schema())
+
+
+@guard("membership is read with every request", noticed_by=f"{TENANCY}removed_member_is_out_at_the_next_request")
+def _() -> None:
+    known: dict[Any, Any] = {}
+
+    def remembered(*, user: Any, tenant_slug: str) -> Any:
+        return known.setdefault((user.pk, tenant_slug), queries.live_membership(user=user, tenant_slug=tenant_slug))
+
+    replace(access, "live_membership", remembered)
+
+
+@guard(
+    "two businesses never meet in one transaction",
+    noticed_by="tests/tenants/test_context.py::test_context_of_another_tenant_inside_is_refused",
+)
+def _() -> None:
+    replace(context, "_refuse_other", lambda opened, wanted: None)
+
+
+@guard(
+    "a role opens only what it includes", noticed_by="tests/tenants/test_access.py::test_role_too_low_is_told_who_can"
+)
+def _() -> None:
+    replace(Membership, "may", lambda self, role: True)
+
+
+@guard("a state is used once", noticed_by=f"{CONSENT}state_works_once")
+def _() -> None:
+    save = ConsentState.save
+
+    def forgetful(self: Any, *args: Any, **named: Any) -> None:
+        if named.get("update_fields") != ["used_at"]:
+            save(self, *args, **named)
+
+    replace(ConsentState, "save", forgetful)
+
+
+@guard("a state belongs to a browser", noticed_by=f"{CONSENT}state_of_another_browser_is_refused")
+def _() -> None:
+    digest = connecting._digest
+
+    def one_for_all_sessions(value: str) -> str:
+        return digest(value if len(value) > 32 else "any session")
+
+    replace(connecting, "_digest", one_for_all_sessions)
+
+
+@guard("a state lives for minutes", noticed_by=f"{CONSENT}stale_state_is_refused")
+def _() -> None:
+    replace(connecting, "now", lambda: dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+
+
+@guard(
+    "what is sealed is not in a backup",
+    noticed_by="tests/faults/test_secrets.py::test_no_secret_is_in_anything_that_is_written",
+)
+def _() -> None:
+    replace(connecting, "seal", lambda value, **place: value.encode())
+    replace(vault, "seal", lambda value, **place: value.encode())
+    replace(connecting, "open_sealed", lambda sealed, **place: bytes(sealed).decode())
+    replace(vault, "open_sealed", lambda sealed, **place: bytes(sealed).decode())
