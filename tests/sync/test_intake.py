@@ -11,6 +11,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection as database
 from django.test import Client
 from pytest_django import Settings
@@ -140,6 +141,16 @@ def test_unknown_organisation_is_parked_never_dropped_or_guessed(tenant: Tenant)
     event = InboxEvent.objects.get()
     assert (event.state, bool(event.reason)) == ("parked", True)
     assert not EventCopy.objects.exists()
+
+
+def test_operator_sees_what_is_parked_and_unreadable(tenant: Tenant, capsys: pytest.CaptureFixture[str]) -> None:
+    body, broken = body_of(), b'{"no": "id"}'
+    receive(body, headers_of(body, shop="stranger.myshopify.com"))
+    receive(broken, headers_of(broken))
+    call_command("inbox")
+    told = capsys.readouterr().out
+    assert "1 shopify simulator stranger.myshopify.com" in told
+    assert "Unreadable deliveries, kept sealed: 1" in told and "names the object" in told
 
 
 def test_two_businesses_on_one_organisation_each_get_a_copy(tenant: Tenant, other_tenant: Tenant) -> None:
