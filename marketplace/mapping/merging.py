@@ -212,15 +212,13 @@ def _meet_field(base: Base, look: Look, name: str, meeting: Meeting) -> None:
     elif _is_late_write(
         base, look.there.source, name, sent, base.agreed[look.there.source].get(name, ["", ""])[0], look
     ):
-        decide(base, look, name, "target")
-        base.forget_late(look.there.source, name, sent)
+        _take_for_ours(base, look, name, look.there.source, sent)
         meeting.is_for_the_way_back = True
     elif _is_late_write(
         base, look.back.source, name, held, base.agreed[look.there.source].get(name, ["", ""])[1], look
     ):
-        decide(base, look, name, "source")
-        base.forget_late(look.back.source, name, held)
-        _carry(look, name, meeting)
+        if not _take_for_ours(base, look, name, look.back.source, held):
+            _carry(look, name, meeting)
     else:
         _compare(base, look, name, meeting)
 
@@ -228,6 +226,18 @@ def _meet_field(base: Base, look: Look, name: str, meeting: Meeting) -> None:
 def _is_late_write(base: Base, side: str, name: str, text: str, agreed: str, look: Look) -> bool:
     """Whether a side's new value is a write of our own that nobody waits for any more. It is no change of that side's."""
     return text != agreed and base.is_late(side, name, text, look.now)
+
+
+def _take_for_ours(base: Base, look: Look, name: str, side: str, text: str) -> bool:
+    """A late write of ours stands on one side. Whether it is what the other side has, if spelled differently; else what the
+    other side has is to be written over it."""
+    base.forget_late(side, name, text)
+    is_wanted = is_echo(look.there.sent[name], look.there.held[name])
+    if is_wanted:
+        _agree(base, look, name)
+    else:
+        decide(base, look, name, "target" if side == look.there.source else "source")
+    return is_wanted
 
 
 def _compare(base: Base, look: Look, name: str, meeting: Meeting) -> None:

@@ -29,6 +29,7 @@ OTHER: dict[Key, Key] = {"a": "b", "b": "a"}
 EDITED = ("name", "phone", "tax_number")
 START = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
 OWN_WAY = "-own"
+FATES = ("well", "well", "unheard", "lost", "late")
 ROUNDS = 12
 TRIED: Counter[str] = Counter()
 
@@ -145,10 +146,19 @@ class TwoSides(RuleBasedStateMachine):
         self._plan(key)
 
     @precondition(lambda self: self.planned)
-    @rule(fate=st.sampled_from(["well", "well", "unheard", "lost", "late"]))
+    @rule(fate=st.sampled_from(FATES))
     def send(self, fate: str) -> None:
         TRIED[fate] += 1
         self._send(next(iter(self.planned)), fate)
+
+    @rule(key=st.sampled_from(["a", "b"]), fate=st.sampled_from(FATES))
+    def read_plan_and_send(self, key: Key, fate: str) -> None:
+        for side in self.sides:
+            self.read(side)
+        self._plan(key)
+        if key in self.planned:
+            TRIED[fate] += 1
+            self._send(key, fate)
 
     @precondition(lambda self: self.uncertain)
     @rule()
