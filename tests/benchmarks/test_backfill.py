@@ -1,7 +1,8 @@
 """A first sync of many orders, from the first page read to the last invoice posted: calls, time on a virtual clock, CPU, memory, SQL.
 
 Shopify into Xero, one invoice an order, refunds read as an ordinary shop has them. The small size also runs the bare copy loop and a
-rerun without changes; the large one also a day of changes. `BENCH_ORDERS=n` sets the large size, `BENCH_SMALL=n` the small one.
+rerun without changes; the large one also a day of changes. `BENCH_SIZE=release` makes the large one
+100,000 orders, `BENCH_ORDERS=small,large` sets both.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ from tests.faults.processes import environment
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.stack]
 
-SMALL, LARGE = (
-    int(os.environ.get(name, default)) for name, default in (("BENCH_SMALL", "10000"), ("BENCH_ORDERS", "100000"))
-)
+IS_RELEASE = os.environ.get("BENCH_SIZE") == "release"
+SMALL, LARGE = 10_000, 100_000 if IS_RELEASE else 30_000
+if "BENCH_ORDERS" in os.environ:
+    SMALL, LARGE = (int(number) for number in os.environ["BENCH_ORDERS"].split(","))
 A_DAY = 3_300
 PATTERN = 2_000  # so many orders are made with care, the others are copies under numbers of their own
 REDIS_NUMBER = 9  # allowances on a clock of their own must not meet those of other tests
