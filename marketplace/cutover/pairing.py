@@ -57,6 +57,7 @@ def pair_flow(*, flow: Flow, is_final: bool = False) -> PairingResult:
             cursor.execute(statement, values)
         for statement in _PASSES:
             _repeat(cursor, statement, values)
+            cursor.execute("ANALYZE paired")  # it was empty when it was planned for
         cursor.execute(_FRESH, values)
         cursor.execute(_FORGET, values)
         forgotten = cursor.rowcount
@@ -119,6 +120,7 @@ _THEIRS = f"""
 _PAIRED = """
     CREATE INDEX ON ours (data_type, reference_key);
     CREATE INDEX ON theirs (data_type, reference_key);
+    CREATE INDEX ON theirs (data_type, amount, occurred_on);
     ANALYZE ours; ANALYZE theirs;
     CREATE TEMP TABLE paired (ours_id bigint PRIMARY KEY, theirs_id bigint UNIQUE) ON COMMIT DROP
 """
@@ -220,10 +222,13 @@ _FRESH = f"""
     SELECT NULL, theirs.id, theirs.data_type, theirs.occurred_on, theirs.currency,
         CASE WHEN EXISTS (
             SELECT FROM theirs twin JOIN paired ON paired.theirs_id = twin.id
-            WHERE twin.data_type = theirs.data_type AND twin.settles = theirs.settles AND (
-                (theirs.reference_key <> '' AND twin.reference_key = theirs.reference_key)
-                OR (twin.amount = theirs.amount AND twin.currency = theirs.currency AND twin.party = theirs.party
-                    AND twin.occurred_on = theirs.occurred_on AND theirs.reference_key = ''))
+            WHERE twin.data_type = theirs.data_type AND twin.settles = theirs.settles
+                AND theirs.reference_key <> '' AND twin.reference_key = theirs.reference_key
+        ) OR EXISTS (
+            SELECT FROM theirs twin JOIN paired ON paired.theirs_id = twin.id
+            WHERE twin.data_type = theirs.data_type AND twin.settles = theirs.settles
+                AND twin.amount = theirs.amount AND twin.currency = theirs.currency AND twin.party = theirs.party
+                AND twin.occurred_on = theirs.occurred_on AND theirs.reference_key = ''
         ) THEN 'duplicate_in_theirs' ELSE 'missing_in_ours' END,
         abs(theirs.amount), '[]'::jsonb
     FROM theirs
