@@ -156,10 +156,10 @@ def test_event_that_cannot_be_followed_holds_up_no_other_and_waits_for_a_person(
 def test_event_whose_fetch_hangs_holds_up_others_for_a_moment_only(
     business: Business, source: Connection, shop: Simulator, monkeypatch: pytest.MonkeyPatch, tell: Tell
 ) -> None:
-    monkeypatch.setattr(events, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(events, "PATIENCE_SECONDS", 1.0)
     orders = unpaid(ORDERS)
     deliver(shop, sell(shop, orders))
-    poison(shop, orders[3], kind="slow", seconds=1.0)
+    poison(shop, orders[3], kind="slow", seconds=2.5)
     began = time.monotonic()
     follow(business, source)
     assert len(known(business, source)) == ORDERS - 1
