@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 from django.conf import settings
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from connectors.providers.xero import listing
 from connectors.sdk import client, exchange
@@ -128,14 +127,6 @@ def _() -> None:
 )
 def _() -> None:
     replace(writing, "look_up", lambda owner, connection, client: (None, []))
-
-
-@guard(
-    "a session that was ended is replaced before it is needed",
-    noticed_by="tests/faults/test_database.py::test_people_and_senders_are_told_when_the_database_is_away",
-)
-def _() -> None:
-    replace(BaseDatabaseWrapper, "close_if_health_check_failed", lambda self: None)
 
 
 @guard(
