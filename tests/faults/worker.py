@@ -70,7 +70,7 @@ def work(strikes: Strikes) -> None:
             time.sleep(IDLE_SECONDS)
         else:
             do_work(claim)
-            strikes.tell_end()
+        strikes.tell_end()
 
 
 class QuietHandler(WSGIRequestHandler):
