@@ -20,6 +20,7 @@ import django
 import httpx
 
 REFUSED = 429
+ENOUGH = "enough"  # a file of this name ends it before its time
 #: What is called: one page of something small; where calls have a price, objects by their ids, which may cost half of all there is.
 CHEAP: tuple[str, list[str]] = ("company", [])
 EXPENSIVE = {"shopify": ("order", [str(number) for number in range(1, 6)])}
@@ -52,13 +53,13 @@ def _fork(path: Path, seconds: float, tenant_id: uuid.UUID, connection_id: uuid.
         return child
     code = 1
     try:
-        path.write_text(json.dumps(_work(seconds, tenant_id, connection_id).__dict__))
+        path.write_text(json.dumps(_work(path, seconds, tenant_id, connection_id).__dict__))
         code = 0
     finally:
         os._exit(code)
 
 
-def _work(seconds: float, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> Diary:
+def _work(path: Path, seconds: float, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> Diary:
     from connectors.registry import connector  # noqa: PLC0415 -- needs the loaded applications
     from connectors.sdk.errors import RateLimited  # noqa: PLC0415 -- the same
     from marketplace.installations.clients import client_for  # noqa: PLC0415 -- the same
@@ -69,9 +70,9 @@ def _work(seconds: float, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> Dia
         connection = Connection.objects.get(pk=connection_id)
     data_type, ids = EXPENSIVE.get(connection.connector, CHEAP)
     stream = connector(connection.connector).stream(data_type)
-    diary, until = Diary(), time.time() + seconds
+    diary, until, enough = Diary(), time.time() + seconds, path.with_name(ENOUGH)
     with _noted(connection.connector, diary):
-        while time.time() < until:
+        while time.time() < until and not enough.exists():
             began = time.time()
             try:
                 client = client_for(tenant_id, connection)

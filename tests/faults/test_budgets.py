@@ -21,7 +21,7 @@ from tests.benchmarks.driving import Business, provider, work_off
 from tests.benchmarks.simulators import serving
 from tests.benchmarks.test_calls import QUICKBOOKS, XERO
 from tests.faults.books import check
-from tests.faults.callers import Diary
+from tests.faults.callers import ENOUGH, Diary
 from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
 from tests.faults.processes import running, wait_until, workers
@@ -31,6 +31,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
 #: How fast the provider's minutes pass: slow enough that a call's way there is short beside its windows.
 SPEEDS = {"xero": 20, "quickbooks": 1, "shopify": 1}
+#: Some more than fit into a window, of a minute or of a second; or than a bucket holds at their price.
+CALLS = {"xero": 130, "quickbooks": 32, "shopify": 60}
 ORGANISATIONS = {"xero": (XERO, {}), "quickbooks": (QUICKBOOKS, {}), "shopify": (SHOP, {"shop": SHOP})}
 #: What a call may still take to arrive that was allowed before the refusal was known.
 ON_ITS_WAY = 0.5
@@ -79,6 +81,10 @@ class Callers:
     seconds: float
     folder: Path
 
+    def end_after(self, slug: str, calls: int) -> None:
+        wait_until(partial(has_answered, slug, counts(slug)[0] + calls), f"{calls} calls", 240 + calls)
+        (self.folder / ENOUGH).touch()
+
     def hammer(self, business: Business, connection: Connection, meanwhile: object = None) -> Hammering:
         self.folder.mkdir()
         words = [str(word) for word in (self.count, self.seconds, self.folder, business.owner.pk, connection.pk)]
@@ -110,8 +116,8 @@ def test_many_processes_stay_within_what_the_provider_allows(
         connection = business.connect(slug, organisation, typed)
         business.read(connection)
         work_off()  # whatever is slow the first time has been
-        callers = Callers(size.pick(6, 32), size.pick(4, 60), tmp_path / "callers")
-        found = callers.hammer(business, connection)
+        callers = Callers(size.pick(6, 32), 300.0, tmp_path / "callers")
+        found = callers.hammer(business, connection, partial(callers.end_after, slug, size.pick(1, 10) * CALLS[slug]))
     # One machine runs all of it: a call that is overtaken on its way is the machine's doing, and at CI size soon one in a hundred.
     assert found.refused <= max(2, 0.01 * found.calls)
     assert found.longest_held <= LONGEST_HELD + 2  # a busy machine's own
@@ -125,13 +131,13 @@ def test_lost_counters_cost_a_few_refusals(
     with serving(("xero",), tmp_path / "state", settings.CONNECTOR_CREDENTIALS, speed=20) as addresses:
         settings.SIMULATORS, settings.SIMULATOR_SPEED = addresses, 20
         connection = business.connect("xero", XERO)
-        callers = Callers(6, 3.0 * (wipes + 1), tmp_path / "callers")
+        callers = Callers(6, 120.0, tmp_path / "callers")
 
         def wipe() -> None:
-            for number in range(wipes):
-                enough = 60 * (number + 1)
-                wait_until(partial(has_answered, "xero", enough), "some calls")
+            for _ in range(wipes):
+                wait_until(partial(has_answered, "xero", counts("xero")[0] + 60), "a window's calls")
                 counters.flushall()
+            callers.end_after("xero", 60)
 
         found = callers.hammer(business, connection, wipe)
     # At a twentieth of its minute the provider's window is full again at once: each wipe is heard of by all, twice at most.
