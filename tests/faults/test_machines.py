@@ -52,7 +52,7 @@ from tests.mapping.world import connect
 
 pytestmark = pytest.mark.faults
 
-STEPS = 10
+STEPS = Size.asked().pick(6, 20)
 ROLES = list(Role)
 NAMES = ("Alice", "Bob", "Carol", "Dave", "Erin")
 people = st.sampled_from(NAMES)
