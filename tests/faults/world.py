@@ -7,6 +7,7 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import msgspec
 from django.db.models.functions import Now
 
 from connectors.sdk.records import Order
@@ -106,7 +107,8 @@ def seen_first(orders: list[Order]) -> list[Order]:
     for order in orders:
         (others if _traits(order) <= known else new).append(order)
         known |= _traits(order)
-    return new + others
+    times = sorted(order.updated_at for order in orders)  # a shop's newest orders are its last
+    return [msgspec.structs.replace(order, updated_at=at) for order, at in zip(new + others, times, strict=True)]
 
 
 def _traits(order: Order) -> set[tuple[object, ...]]:
