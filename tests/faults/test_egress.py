@@ -88,7 +88,7 @@ def dialled(monkeypatch: pytest.MonkeyPatch) -> list[Address]:
 
     def dial(address: Address, *rest: Any, **named: Any) -> socket.socket:
         addresses.append(address)
-        if address[0] == PUBLIC:
+        if not is_loopback(address[0]):
             raise ConnectionRefusedError(address[0])
         return connect(address, *rest, **named)
 
