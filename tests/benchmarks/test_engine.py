@@ -230,7 +230,7 @@ def test_pairing_beside_one_join_and_as_it_grows(business: Business, simulators:
     business.read(ledger)
     work_off()
     flow = business.flow(source, ledger)
-    few, many = (100_000, 1_000_000) if os.environ.get("BENCH_SIZE") == "release" else (20_000, 100_000)
+    few, many = (100_000, 1_000_000) if os.environ.get("BENCH_SIZE") == "release" else (2_000, 6_000)
     before = _memory_mb()
     (small, _), (large, join) = (pairing_seconds(business, flow, number) for number in (few, many))
     grown = _memory_mb() - before
