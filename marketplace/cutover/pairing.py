@@ -155,17 +155,20 @@ _REFERENCE, _ANY = "(reference_key)", "(reference_key), (number_key)"
 _MONEY = "data_type, settles, key, amount, currency"
 _NAME = "data_type, settles, key"
 # Without a common number: the same money within a few days, but only where each is the other's nearest, and only for entries
-# whose number says nothing else (its key belongs to none of our documents).
+# whose number says nothing else (its key belongs to none of our documents). What is open is few, so it is chosen first: where
+# everything costs the same, all documents of a price would otherwise be held against each other.
 _BY_AMOUNT = """
-    WITH candidates AS (
-        SELECT ours.id AS ours_id, theirs.id AS theirs_id, abs(ours.occurred_on - theirs.occurred_on) AS apart,
-            (ours.party <> theirs.party)::int AS stranger
-        FROM ours JOIN theirs USING (data_type, settles, amount, currency)
-        WHERE abs(ours.occurred_on - theirs.occurred_on) <= %(near)s
-            AND NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
-            AND NOT EXISTS (SELECT FROM paired WHERE theirs_id = theirs.id)
+    WITH open_ours AS MATERIALIZED (
+        SELECT * FROM ours WHERE NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
+    ), open_theirs AS MATERIALIZED (
+        SELECT * FROM theirs WHERE NOT EXISTS (SELECT FROM paired WHERE theirs_id = theirs.id)
             AND NOT EXISTS (SELECT FROM ours named WHERE named.data_type = theirs.data_type
                 AND named.reference_key <> '' AND named.reference_key = theirs.reference_key)
+    ), candidates AS (
+        SELECT ours.id AS ours_id, theirs.id AS theirs_id, abs(ours.occurred_on - theirs.occurred_on) AS apart,
+            (ours.party <> theirs.party)::int AS stranger
+        FROM open_ours ours JOIN open_theirs theirs USING (data_type, settles, amount, currency)
+        WHERE abs(ours.occurred_on - theirs.occurred_on) <= %(near)s
     ), ranked AS (
         SELECT *, row_number() OVER (PARTITION BY ours_id ORDER BY stranger, apart, theirs_id) AS our_choice,
             row_number() OVER (PARTITION BY theirs_id ORDER BY stranger, apart, ours_id) AS their_choice
@@ -237,21 +240,20 @@ _FRESH = f"""
         AND (theirs.party IN (SELECT party FROM ours) OR theirs.ledger_account IN (SELECT ledger_account FROM ours)
             OR theirs.reference_key IN (SELECT reference_key FROM ours WHERE reference_key <> ''))
 """
-_FORGET = """
+# A side that is missing is null; as nought it can be looked up, instead of every pair being held against every other.
+_SAME_PAIR = "coalesce(fresh.posting_id, 0) = coalesce(pair.posting_id, 0) AND coalesce(fresh.entry_id, 0) = coalesce(pair.entry_id, 0)"
+_FORGET = f"""
     DELETE FROM cutover_pair pair WHERE pair.flow_id = %(flow)s AND NOT EXISTS (
-        SELECT FROM fresh WHERE fresh.posting_id IS NOT DISTINCT FROM pair.posting_id
-            AND fresh.entry_id IS NOT DISTINCT FROM pair.entry_id AND fresh.verdict = pair.verdict AND fresh.money = pair.money)
+        SELECT FROM fresh WHERE {_SAME_PAIR} AND fresh.verdict = pair.verdict AND fresh.money = pair.money)
 """
-_REFRESH = """
+_REFRESH = f"""
     UPDATE cutover_pair AS pair SET differences = fresh.differences, occurred_on = fresh.occurred_on FROM fresh
-    WHERE pair.flow_id = %(flow)s AND fresh.posting_id IS NOT DISTINCT FROM pair.posting_id
-        AND fresh.entry_id IS NOT DISTINCT FROM pair.entry_id
+    WHERE pair.flow_id = %(flow)s AND {_SAME_PAIR}
         AND (fresh.differences, fresh.occurred_on) IS DISTINCT FROM (pair.differences, pair.occurred_on)
 """
-_KEEP = """
+_KEEP = f"""
     INSERT INTO cutover_pair (flow_id, posting_id, entry_id, data_type, verdict, occurred_on, money, currency, differences,
         resolution, resolution_reason, paired_at)
     SELECT %(flow)s, posting_id, entry_id, data_type, verdict, occurred_on, money, currency, differences, 'open', '', %(at)s
-    FROM fresh WHERE NOT EXISTS (SELECT FROM cutover_pair pair WHERE pair.flow_id = %(flow)s
-        AND fresh.posting_id IS NOT DISTINCT FROM pair.posting_id AND fresh.entry_id IS NOT DISTINCT FROM pair.entry_id)
+    FROM fresh WHERE NOT EXISTS (SELECT FROM cutover_pair pair WHERE pair.flow_id = %(flow)s AND {_SAME_PAIR})
 """

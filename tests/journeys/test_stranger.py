@@ -51,7 +51,11 @@ def test_owner_finds_what_a_stranger_does_not(addresses: dict[str, str], alice: 
     """Otherwise a stranger's 404 would say nothing."""
     seen = {name: alice.get(path).status_code for name, path in addresses.items()}
     assert [name for name, status in seen.items() if status >= 500] == []
-    assert {name for name, status in seen.items() if status == 404} <= {"rejected_row", "choose_organisation"}
+    assert {name for name, status in seen.items() if status == 404} <= {
+        "rejected_row",
+        "choose_organisation",
+        "conflict",
+    }
 
 
 def test_nobody_is_sent_to_sign_in(addresses: dict[str, str], journey: Journey) -> None:
