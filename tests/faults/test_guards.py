@@ -17,6 +17,7 @@ from tests.faults.removal import REMOVE, REPORT, Guard, guards
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
+LEAST = 30
 PATIENCE = 180.0
 FAILED = 1  # pytest's exit code for tests that ran and failed
 #: What a test ends with that could not be run at all, rather than having noticed something.
@@ -27,6 +28,10 @@ def chosen() -> list[Guard]:
     """At release size all of them; otherwise the ones that stand for each area."""
     found = guards().values()
     return [guard for guard in found if guard.in_ci or Size.asked().is_release]
+
+
+def test_there_are_guards_enough_to_take_away() -> None:
+    assert len(guards()) >= LEAST
 
 
 @pytest.mark.parametrize("guard", chosen(), ids=lambda guard: guard.name)

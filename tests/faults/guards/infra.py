@@ -90,7 +90,6 @@ def _() -> None:
 @guard(
     "an answer without its list is no complete listing",
     noticed_by="tests/faults/test_reading.py::test_list_that_breaks_off_and_changes_loses_nothing_and_deletes_nothing[error_body]",
-    in_ci=True,
 )
 def _() -> None:
     replace(listing, "rows_of", lambda answer, list_key: list(answer.get(list_key) or []))
@@ -107,7 +106,6 @@ def _() -> None:
 @guard(
     "what is due is looked for, whatever became of its message",
     noticed_by="tests/faults/test_broker.py::test_message_that_was_lost_is_sent_again_by_the_next_tick",
-    in_ci=True,
 )
 def _() -> None:
     replace(tasks, "due_count", lambda at_most: 0)

@@ -68,7 +68,6 @@ def _() -> None:
 @guard(
     "the ledger is asked before anything is repeated",
     noticed_by=PROTOCOL + "unconfirmed_invoice_at_xero_is_decided_however_much_later[drop_after-91 minutes]",
-    in_ci=True,
 )
 def _() -> None:
     def ask_nobody(*args: Any) -> dict[str, Written]:
@@ -132,7 +131,6 @@ def _() -> None:
 @guard(
     "what is asked for while it is done is done again",
     noticed_by="tests/sync/test_work_queue.py::test_work_asked_for_while_it_ran_is_done_again_at_once",
-    in_ci=True,
 )
 def _() -> None:
     replace(work, "_LOCK", work._LOCK.replace("SELECT requests", "SELECT 0"))

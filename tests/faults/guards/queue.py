@@ -78,7 +78,6 @@ def _() -> None:
 @guard(
     "one worker stays free for short work",
     noticed_by=RING + "short_work_is_served_while_long_work_has_all_its_places",
-    in_ci=True,
 )
 def _() -> None:
     @contextmanager
@@ -104,7 +103,6 @@ def _() -> None:
 @guard(
     "all workers spend from one allowance",
     noticed_by=BUDGET + "limits_per_connector_are_shared_by_organisations_and_others_are_not",
-    in_ci=True,
 )
 def _() -> None:
     replace(SharedBudget, "_key", lambda self, limit, name: f"budget:{id(self)}:{name}")

@@ -73,7 +73,6 @@ def _() -> None:
 @guard(
     "taking back is part of the one work that writes to a ledger",
     noticed_by=PROTOCOL + "nothing_is_taken_back_while_another_worker_writes_to_the_ledger",
-    in_ci=True,
 )
 def _() -> None:
     def apart(*, tenant_id: uuid.UUID, kind: str, key: str, delay: dt.timedelta | None = None) -> None:

@@ -123,7 +123,6 @@ def _() -> None:
 @guard(
     "a trail leads to its anchors",
     noticed_by=f"{TRAIL}each_kind_of_tampering_is_found[begin_anew]",
-    in_ci=True,
 )
 def _() -> None:
     verify_trail = audit.verify_trail
@@ -143,7 +142,6 @@ def _() -> None:
 @guard(
     "what is sealed names its place",
     noticed_by=f"{TOKENS}sealed_tokens_open_in_no_other_row_tenant_or_field",
-    in_ci=True,
 )
 def _() -> None:
     replace(vault, "_place", lambda tenant_id, row, field, key_id: b"")
@@ -196,7 +194,6 @@ def _() -> None:
 @guard(
     "the search path ends with its transaction",
     noticed_by=f"{TENANCY}path_ends_with_its_transaction",
-    in_ci=True,
 )
 def _() -> None:
     def enter_for_good(self: Any, tenant: Any) -> str | None:

@@ -79,7 +79,6 @@ def _() -> None:
 @guard(
     "an event goes to the organisation it names and to no other",
     noticed_by=f"{INTAKE}::test_unknown_organisation_is_parked_never_dropped_or_guessed",
-    in_ci=True,
 )
 def _() -> None:
     replace(intake, "_RECEIVE", intake._RECEIVE.replace("AND route.organisation_id = event.organisation_id", ""))
@@ -106,7 +105,6 @@ def _() -> None:
 @guard(
     "an event that cannot be followed holds up no other",
     noticed_by=f"{EVENTS}::test_event_that_cannot_be_followed_holds_up_no_other_and_waits_for_a_person",
-    in_ci=True,
 )
 def _() -> None:
     def try_and_fail(self: Any, group: Any) -> str:
