@@ -21,7 +21,7 @@ from tests.benchmarks.unavoidable import to_read, to_write
 pytestmark = [pytest.mark.benchmark, pytest.mark.stack]
 
 ORDERS = 2000
-MOST = 1.1
+GOAL, MOST = 1.02, 1.1
 XERO = "8b2f6f0e-51a4-4c5a-9d7e-2f4b7c1d9a01"
 QUICKBOOKS = "9130350000000002"
 
@@ -146,5 +146,5 @@ def gate(source_slug: str, rows: list[Row]) -> None:
         [*lines, ("together", unavoidable, made, f"{ratio:.3f}")],
     )
     name = f"calls_per_unavoidable_call_{source_slug}"
-    print_figure(name=name, value=ratio, unit="ratio", target=MOST, is_met=ratio <= MOST)
+    print_figure(name=name, value=ratio, unit="ratio", target=GOAL, is_met=ratio <= GOAL)
     assert ratio <= MOST

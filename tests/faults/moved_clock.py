@@ -6,6 +6,8 @@ import datetime as dt
 import time
 from dataclasses import dataclass, field
 
+import redis
+from django.conf import settings
 from django.db import connection
 
 from marketplace.core.work import claim_work, do_work, repair_ring
@@ -49,6 +51,7 @@ class MovedClock:
     def sleep(self, seconds: float) -> None:
         """A pause inside a piece of work."""
         self.waited += dt.timedelta(seconds=seconds)
+        _end_refusals(seconds)
 
     def _skip_to_next(self) -> bool:
         """Move the clock on to what is due next; false when only regular checks are."""
@@ -60,9 +63,17 @@ class MovedClock:
             wait = max(wait, dt.timedelta(0))
             cursor.execute(_MOVE, {"wait": wait.total_seconds()})
         repair_ring()
+        _end_refusals(wait.total_seconds())
         self.waited += wait
         self.longest = max(self.longest, wait)
         return True
+
+
+def _end_refusals(seconds: float) -> None:
+    """A provider that asked us to stay away is waited for on the moved clock as well."""
+    with redis.Redis.from_url(settings.REDIS_URL) as counted:
+        for key in counted.scan_iter("budget:*:refused"):
+            counted.pexpire(key, counted.pttl(key) - int(seconds * 1000))
 
 
 _NEXT = """
