@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-import httpx
 from django.conf import settings
 
 from connectors.providers.xero import listing
@@ -50,20 +48,6 @@ def _() -> None:
         yield b"{}"
 
     replace(exchange, "_unpacked", unpacked)
-
-
-@guard(
-    "a redirect is an answer like any other",
-    noticed_by="tests/faults/test_exchange.py::test_token_goes_to_no_other_address",
-    in_ci=True,
-)
-def _() -> None:
-    send = httpx.Client.stream
-
-    def follow(self: httpx.Client, *args: Any, **kwargs: Any) -> Any:
-        return send(self, *args, **{**kwargs, "follow_redirects": True})
-
-    replace(httpx.Client, "stream", follow)
 
 
 @guard("an unreadable answer to a write leaves its outcome unknown", noticed_by=f"{EXCHANGE}[login page-write]")
