@@ -14,6 +14,8 @@ from pytest_django import Settings
 from tests.benchmarks.conftest import business  # noqa: F401 -- a fixture
 from tests.benchmarks.simulators import SPEED, serving
 from tests.faults.campaign import SEED, Row, Size, commit, seed_for, table
+from tests.faults.processes import free_port
+from tests.faults.servers import Broker, own_broker
 
 FAULT = "fault"
 
@@ -30,6 +32,20 @@ def simulators(settings: Settings, tmp_path: Path) -> Iterator[dict[str, str]]:
         settings.SIMULATORS = addresses
         settings.SIMULATOR_SPEED = SPEED
         yield addresses
+
+
+@pytest.fixture
+def broker(settings: Settings, tmp_path: Path) -> Iterator[Broker]:
+    """A broker of the test's own, which it may kill."""
+    with own_broker(tmp_path / "var", settings) as made:
+        yield made
+
+
+@pytest.fixture
+def address(settings: Settings) -> str:
+    """Where this test's web server is to listen."""
+    settings.PUBLIC_URL = f"http://127.0.0.1:{free_port()}"
+    return str(settings.PUBLIC_URL)
 
 
 @pytest.fixture

@@ -18,14 +18,13 @@ from typing import Any
 import pytest
 import redis
 from django.conf import settings
-from pytest_django import Settings
 
 from marketplace.core.models import WebhookDelivery, WebhookRoute, WorkItem
 from tenants.models import Tenant
 from tests.benchmarks.driving import Business, provider
 from tests.faults.books import check
-from tests.faults.processes import children_of, environment, free_port, running, wait_until
-from tests.faults.servers import SHOP, Broker, answer_of, celery, delivery, own_broker, rest, web_server
+from tests.faults.processes import children_of, environment, running, wait_until
+from tests.faults.servers import SHOP, Broker, answer_of, celery, delivery, rest, web_server
 from tests.faults.test_webhooks import ENDED, digest, sent
 from tests.faults.world import connect, make_orders, seen_first
 
@@ -34,18 +33,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.stack]
 SEEN, STEP = 20, 6
 RESUMED_WITHIN = 60.0
 ANSWERED_WITHIN = 5.0  # the strictest provider waits so long for an acknowledgement
-
-
-@pytest.fixture
-def broker(settings: Settings, tmp_path: Path) -> Iterator[Broker]:
-    with own_broker(tmp_path / "var", settings) as made:
-        yield made
-
-
-@pytest.fixture
-def address(settings: Settings) -> str:
-    settings.PUBLIC_URL = f"http://127.0.0.1:{free_port()}"
-    return str(settings.PUBLIC_URL)
 
 
 def wipe(broker: Broker, seconds: float) -> None:

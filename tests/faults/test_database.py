@@ -17,7 +17,6 @@ import pytest
 from django.conf import settings
 from django.db import Error, OperationalError, connection
 from psycopg import sql
-from pytest_django import Settings
 
 from marketplace.core.models import WebhookDelivery
 from tenants.backend.base import DatabaseWrapper
@@ -25,7 +24,7 @@ from tests.benchmarks.driving import Business
 from tests.faults.books import check
 from tests.faults.campaign import Size
 from tests.faults.moved_clock import MovedClock
-from tests.faults.processes import free_port, running, wait_until
+from tests.faults.processes import running, wait_until
 from tests.faults.servers import (
     MOST_CONNECTIONS,
     Broker,
@@ -33,7 +32,6 @@ from tests.faults.servers import (
     answer_of,
     celery,
     delivery,
-    own_broker,
     own_cluster,
     rest,
     web_server,
@@ -55,18 +53,6 @@ def cluster(django_db_setup: None, django_db_blocker: Any) -> Iterator[Cluster]:
     """Named before `business`, so that the business is made there."""
     with django_db_blocker.unblock(), own_cluster() as made:
         yield made
-
-
-@pytest.fixture
-def broker(settings: Settings, tmp_path: Path) -> Iterator[Broker]:
-    with own_broker(tmp_path / "var", settings) as made:
-        yield made
-
-
-@pytest.fixture
-def address(settings: Settings) -> str:
-    settings.PUBLIC_URL = f"http://127.0.0.1:{free_port()}"
-    return str(settings.PUBLIC_URL)
 
 
 # ---------------------------------------------------------------------- what is done to the database

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,14 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import OperationalError, connection
-from pytest_django import Settings
 
 from marketplace.core.models import WebhookDelivery
 from tenants.models import SchemaStep, Tenant
 from tenants.provisioning import Moved, current_digest, ensure_template, migrate_tenants
 from tests.benchmarks.driving import Business
 from tests.faults.books import check
-from tests.faults.processes import free_port, running, wait_until
-from tests.faults.servers import Broker, answer_of, celery, own_broker, web_server
+from tests.faults.processes import running, wait_until
+from tests.faults.servers import Broker, answer_of, celery, web_server
 from tests.faults.test_broker import acknowledged, aim_webhooks_at
 from tests.faults.test_webhooks import ENDED, sent
 from tests.faults.world import connect, make_orders, seen_first
@@ -38,18 +36,6 @@ ADDED = """
     ALTER TABLE sync_record ADD COLUMN added_{number} integer NULL;
     ALTER TABLE mapping_flow ADD COLUMN added_{number} boolean NOT NULL DEFAULT false;
 """
-
-
-@pytest.fixture
-def broker(settings: Settings, tmp_path: Path) -> Iterator[Broker]:
-    with own_broker(tmp_path / "var", settings) as made:
-        yield made
-
-
-@pytest.fixture
-def address(settings: Settings) -> str:
-    settings.PUBLIC_URL = f"http://127.0.0.1:{free_port()}"
-    return str(settings.PUBLIC_URL)
 
 
 def add_columns(number: int) -> None:
