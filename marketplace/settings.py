@@ -42,8 +42,12 @@ def _credentials(slug: str) -> dict[str, str]:
     return {key: SECRETS.text(f"{prefix}_{name}", is_required=False) for key, name in names.items()}
 
 
-# Our registration at each provider: client_id, client_secret, webhook_secret. Empty = connector not offered.
+# Our registration at each provider; several webhook secrets are separated by commas. Empty = connector not offered.
 CONNECTOR_CREDENTIALS: dict[str, dict[str, str]] = {slug: _credentials(slug) for slug in _folders("manifest.py")}
+# Where a provider's sandbox signs with secrets of its own: they count there, and only there.
+SANDBOX_WEBHOOK_SECRETS: dict[str, tuple[str, ...]] = {
+    slug: tuple(env_list(f"CONNECTOR_{slug.upper()}_SANDBOX_WEBHOOK_SECRET")) for slug in CONNECTOR_CREDENTIALS
+}
 # Only these may be connected for real: locally, the credentials that were made up are good for the simulators alone.
 REGISTERED_CONNECTORS = frozenset(
     slug

@@ -33,12 +33,14 @@ def simulated_slugs() -> list[str]:
 
 
 def keys_from_environment(slug: str) -> ConnectorKeys:
-    """`CONNECTOR_<SLUG>_CLIENT_ID`, `_CLIENT_SECRET` and `_WEBHOOK_SECRET`, each with a default."""
+    """`CONNECTOR_<SLUG>_CLIENT_ID`, `_CLIENT_SECRET` and `_WEBHOOK_SECRET`, each with a default; of several webhook secrets the
+    first signs, or all where the provider signs with all."""
     prefix = f"CONNECTOR_{slug.upper()}_"
+    secrets = os.environ.get(f"{prefix}WEBHOOK_SECRET", DEFAULT_KEYS.webhook_secrets[0]).split(",")
     return ConnectorKeys(
         client_id=os.environ.get(f"{prefix}CLIENT_ID", DEFAULT_KEYS.client_id),
         client_secret=os.environ.get(f"{prefix}CLIENT_SECRET", DEFAULT_KEYS.client_secret),
-        webhook_secrets=(os.environ.get(f"{prefix}WEBHOOK_SECRET", DEFAULT_KEYS.webhook_secrets[0]),),
+        webhook_secrets=tuple(secret.strip() for secret in secrets),
     )
 
 

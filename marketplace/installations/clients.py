@@ -35,14 +35,17 @@ def connector_keys(slug: str) -> ConnectorKeys:
 
 
 def webhook_secrets(slug: str, environment: str) -> tuple[str, ...]:
-    """The secrets a delivery may be signed with now; none means nothing is accepted. Only simulators that are configured may
-    deliver as simulators."""
+    """The secrets a delivery may be signed with now; none means nothing is accepted. There are several while one is replaced, and
+    where each of our addresses at the provider has its own. Only simulators that are configured may deliver as simulators."""
     if environment not in _ENVIRONMENTS:
         return ()
     if environment == Connection.Environment.SIMULATOR and slug not in settings.SIMULATORS:
         return ()
-    secret = settings.CONNECTOR_CREDENTIALS[slug][_secret_name(slug)]
-    return (secret,) if secret.strip() else ()
+    if environment == Connection.Environment.SANDBOX and settings.SANDBOX_WEBHOOK_SECRETS[slug]:
+        return settings.SANDBOX_WEBHOOK_SECRETS[slug]
+    found = settings.CONNECTOR_CREDENTIALS[slug]
+    own = [found["client_secret"]] if _secret_name(slug) == "client_secret" else []
+    return tuple(secret for text in (*own, *found["webhook_secret"].split(",")) if (secret := text.strip()))
 
 
 def refuse_unsigned_sources() -> None:

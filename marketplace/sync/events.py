@@ -25,6 +25,7 @@ from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.models import EventCopy
 from marketplace.core.work import LeaseLost, request_work, slice_is_over
+from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.installations.vault import mark_needs_reconnect
 from marketplace.sync.drift import forget_drift
@@ -40,8 +41,9 @@ TOGETHER = (50, 5)
 ALONE = len(TOGETHER)
 #: After each failure of an object on its own, in seconds; after the last of them it waits for a person.
 PAUSES = (20, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
-#: So many failures in a row, and no success, are trouble of the provider's and blamed on no event.
-OUTAGE = 3
+#: After so many failures in a row, and no success, the provider is asked who the organisation is: unless it answers that, the trouble is
+#: its own and blamed on no event. So many failures in one go are enough in either case.
+OUTAGE, MOST_IN_VAIN = 3, 12
 OUTAGE_RETRY = dt.timedelta(seconds=20)
 #: No exchange takes longer while others wait behind it.
 PATIENCE_SECONDS = 10.0
@@ -160,13 +162,14 @@ class _Following:
     connection: Connection
     zone: ZoneInfo
     has_succeeded: bool = False
+    in_vain: int = 0
     unblamed: list[tuple[Group, str]] = field(default_factory=list)
 
     def follow(self, groups: Iterator[Group]) -> None:
         """Raises `UnableToRead` when nobody's turn makes sense now; what was followed until then is done."""
         for group in groups:
             if len(self.unblamed) >= OUTAGE:
-                raise UnableToRead(self.unblamed[-1][1], OUTAGE_RETRY)
+                self._refuse_outage(self.unblamed[-1][1])
             problem = self._try(group)
             if problem:
                 self.unblamed.append((group, problem))
@@ -175,6 +178,29 @@ class _Following:
             if slice_is_over():
                 break
         self._blame()
+
+    def _refuse_outage(self, problem: str) -> None:
+        """One object in each of several groups can be to blame as well, and then the others must not wait. Raises `UnableToRead`."""
+        if not self._provider_answers():
+            raise UnableToRead(problem, OUTAGE_RETRY)
+        self.in_vain += len(self.unblamed)
+        self._blame()
+        if self.in_vain >= MOST_IN_VAIN:
+            raise UnableToRead(problem, OUTAGE_RETRY)
+
+    def _provider_answers(self) -> bool:
+        """Asks what no event can be to blame for."""
+        company = next(
+            (one for one in connector(self.connection.connector).streams if one.data_type == "company"), None
+        )
+        if company is None:
+            return False
+        client = client_for(self.tenant_id, self.connection, patience=PATIENCE_SECONDS)
+        try:
+            company.fetch(client, [self.connection.organisation_id])
+        except ConnectorError:
+            return False
+        return True
 
     def _try(self, group: Group) -> str:
         """Answers what went wrong, in words."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import IO
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
@@ -17,6 +18,7 @@ from marketplace.installations.clients import webhook_secrets
 from marketplace.sync.intake import MAX_BODY_BYTES, NotGenuine, receive_delivery
 from tenants.access import public_page
 
+READ_AT_ONCE = 65_536
 _ADDRESS = re.compile(r"/webhooks/(?P<slug>[-\w]+)/(?P<environment>[-\w]+)/", re.ASCII)
 
 
@@ -36,19 +38,17 @@ class DeliveriesFirst:
 @csrf_exempt
 @require_POST
 def receive(request: HttpRequest, slug: str, environment: str) -> HttpResponse:
-    """200 with an empty body once committed; 401 for a signature that proves nothing; 413 for a body too large; 403 for one that
-    came unencrypted where everything is encrypted."""
+    """200 with an empty body once committed; 401 for a signature that proves nothing; 413 for a body too large; 411 for one without
+    an end that we could know of; 403 for one that came unencrypted where everything is encrypted."""
     if settings.SECURE_SSL_REDIRECT and not request.is_secure():
         return HttpResponse(status=403)
-    if _announced_bytes(request) > MAX_BODY_BYTES:
-        return HttpResponse(status=413)
     try:
         found = connector(slug)
         receive_delivery(
             connector=found,
             environment=environment,
             headers=_headers_of(request),
-            body=request.body,
+            body=_body_of(request),
             secrets=webhook_secrets(slug, environment),
             source_address=request.META.get("REMOTE_ADDR", ""),
             at=now(),
@@ -57,9 +57,50 @@ def receive(request: HttpRequest, slug: str, environment: str) -> HttpResponse:
         return HttpResponse(status=404)
     except NotGenuine:
         return HttpResponse(status=401)
+    except BodyTooLarge:
+        return HttpResponse(status=413)
+    except NoLength:
+        return HttpResponse("Send this with a Content-Length.", status=411, content_type="text/plain")
     except UnreadablePostError:
         return HttpResponse(status=400)  # the sender went away in the middle of the body
     return HttpResponse(status=200)
+
+
+class BodyTooLarge(Exception):
+    """More than any provider sends."""
+
+
+class NoLength(Exception):
+    """A body in pieces, behind a web server that does not say where it ends."""
+
+
+def _body_of(request: HttpRequest) -> bytes:
+    """The raw bytes, whether they came with their length or in chunks. Raises `BodyTooLarge`, `NoLength`, `UnreadablePostError`."""
+    if _announced_bytes(request) > MAX_BODY_BYTES:
+        raise BodyTooLarge
+    if not request.META.get("HTTP_TRANSFER_ENCODING"):
+        return request.body
+    if not request.META.get("wsgi.input_terminated"):
+        raise NoLength
+    return _read_to_end(request.META["wsgi.input"])
+
+
+def _read_to_end(stream: IO[bytes]) -> bytes:
+    """What the web server puts together from chunks, which Django takes for an empty body."""
+    body = bytearray()
+    while piece := _next_piece(stream):
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLarge
+    return bytes(body)
+
+
+def _next_piece(stream: IO[bytes]) -> bytes:
+    """Chunks that are none are refused in the words of whichever web server we run behind."""
+    try:
+        return stream.read(READ_AT_ONCE)
+    except Exception as error:
+        raise UnreadablePostError(str(error)) from error
 
 
 def _announced_bytes(request: HttpRequest) -> int:

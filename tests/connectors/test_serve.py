@@ -51,7 +51,7 @@ def test_the_simulators_are_listed() -> None:
 
 def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONNECTOR_SAMPLE_CLIENT_ID", "ours")
-    monkeypatch.setenv("CONNECTOR_SAMPLE_WEBHOOK_SECRET", "hook")
+    monkeypatch.setenv("CONNECTOR_SAMPLE_WEBHOOK_SECRET", "hook, next")
     keys = keys_from_environment("sample")
-    assert (keys.client_id, keys.webhook_secrets) == ("ours", ("hook",))
+    assert (keys.client_id, keys.webhook_secrets) == ("ours", ("hook", "next"))
     assert keys.client_secret == "simulated-secret"

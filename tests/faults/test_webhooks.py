@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import random
 import socket
@@ -11,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,13 @@ from tenants.context import tenant
 from tests.benchmarks.driving import Business, provider
 from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
-from tests.faults.deliveries import event, signed
+from tests.faults.deliveries import Delivery, event, signed
 from tests.faults.processes import children_of, free_port, kill, running, wait_until
 from tests.faults.world import SHOP, make_orders, work_quietly
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
+HUNG_UP = (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
 ENDED = ("delivered", "dropped", "given_up")
 
 
@@ -197,15 +201,29 @@ def raw_requests(dice: random.Random) -> list[tuple[str, bytes]]:
     ]
 
 
+def in_chunks(delivery: Delivery, sizes: Iterator[int], end: bytes = b"0\r\n\r\n") -> bytes:
+    """As senders do who do not know yet how long the body will be."""
+    headers = {"Host": "127.0.0.1", "Connection": "close", **delivery.headers, "Transfer-Encoding": "chunked"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+    body, chunks = delivery.body, b""
+    while body:
+        size = next(sizes)
+        chunks += b"%x\r\n%b\r\n" % (len(body[:size]), body[:size])
+        body = body[size:]
+    return b"POST %b HTTP/1.1\r\n%b\r\n%b%b" % (delivery.address.encode(), head, chunks, end)
+
+
 def status_of(address: str, request: bytes) -> int:
     """What the web server answers; nought when it only hangs up."""
     host, _, port = address.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as wire:
+    with socket.create_connection((host, int(port)), timeout=30) as wire:
         try:
             wire.sendall(request)
             wire.shutdown(socket.SHUT_WR)
             answer = wire.recv(4096)
-        except (ConnectionResetError, BrokenPipeError):
+        except OSError as error:
+            if error.errno not in HUNG_UP:
+                raise
             return 0
     return int(answer.split()[1]) if answer.startswith(b"HTTP/") else 0
 
@@ -215,14 +233,25 @@ def test_what_is_hardly_http_breaks_nothing(
 ) -> None:
     settings.SIMULATORS = {"shopify": "http://127.0.0.1:1"}
     dice, rounds = random.Random(seed), size.pick(3, 100)
+    chunked = [signed(event("shopify", "nobody", dice)) for _ in range(rounds * 5)]
+    large = signed(replace(chunked[0], body=b'{"id": 1, "x": "' + b"x" * 1_048_576 + b'"}'))
     with web(address, tmp_path) as process:
         before = children_of(process)
+        for told in chunked:
+            assert status_of(address, in_chunks(told, iter(lambda: dice.randint(1, 400), 0))) == 200
+        for other in (replace(chunked[0], body=b"{}"), replace(chunked[0], body=chunked[0].body[:-1])):
+            assert status_of(address, in_chunks(other, itertools.repeat(50))) == 401
+        assert status_of(address, in_chunks(large, itertools.repeat(40_000))) in (0, 413)
+        assert status_of(address, in_chunks(chunked[0], itertools.repeat(50), b"")) in (0, 400)
+        assert status_of(address, in_chunks(chunked[0], itertools.repeat(50), b"-1\r\n\r\n")) in (0, 400)
         answers = {(name, status_of(address, raw)) for _ in range(rounds) for name, raw in raw_requests(dice)}
         assert children_of(process) == before
         genuine = signed(event("shopify", "nobody", dice))
         answer = httpx.post(f"{address}{genuine.address}", content=genuine.body, headers=dict(genuine.headers))
     assert {found for found in answers if not (found[1] == 0 or 400 <= found[1] < 500)} == set()
     assert answer.status_code == 200
-    assert list(WebhookDelivery.objects.values_list("digest", flat=True)) == [genuine.digest]
-    count = rounds * len(raw_requests(dice))
+    kept = Counter(WebhookDelivery.objects.values_list("digest", flat=True))
+    assert kept == Counter(told.digest for told in (*chunked, genuine))
+    count = rounds * len(raw_requests(dice)) + 5
+    tell("C7", "in chunks, to a real web server", tried=len(chunked), events=len(chunked))
     tell("C7", "hardly HTTP, to a real web server", tried=count, malformed=count)

@@ -290,3 +290,26 @@ def test_endpoint_refuses_bodies_that_are_too_large(db: None, client: Client) ->
 
 def test_endpoint_is_for_posting_only(db: None, client: Client) -> None:
     assert client.get("/webhooks/shopify/simulator/").status_code == 405
+
+
+def test_endpoint_asks_for_a_length_where_the_web_server_does_not_know_the_end(db: None, client: Client) -> None:
+    answer = post(client, body_of(), **headers_of(body_of()), **{"Transfer-Encoding": "chunked"})
+    assert (answer.status_code, b"Content-Length" in answer.content) == (411, True)
+    assert_nothing_kept()
+
+
+def test_every_secret_that_is_configured_counts_where_it_belongs(db: None, settings: Settings) -> None:
+    def configure(slug: str, **values: str) -> None:
+        known = settings.CONNECTOR_CREDENTIALS
+        settings.CONNECTOR_CREDENTIALS = {**known, slug: {**known[slug], **values}}
+
+    configure("shopify", client_secret="now", webhook_secret="an hour ago")
+    configure("stripe", client_secret="sk", webhook_secret="whsec_1, whsec_2,")
+    configure("xero", client_secret="x", webhook_secret=" ")
+    settings.SANDBOX_WEBHOOK_SECRETS = {**settings.SANDBOX_WEBHOOK_SECRETS, "stripe": ("whsec_sandbox",)}
+    assert webhook_secrets("shopify", "production") == ("now", "an hour ago")
+    assert webhook_secrets("stripe", "production") == ("whsec_1", "whsec_2")
+    assert webhook_secrets("stripe", "sandbox") == ("whsec_sandbox",)
+    assert webhook_secrets("shopify", "sandbox") == ("now", "an hour ago")
+    assert webhook_secrets("xero", "production") == ()
+    assert webhook_secrets("stripe", "nowhere") == ()

@@ -1,4 +1,8 @@
-"""Shopify's webhooks: signed with our client secret, subscribed per shop, repeated for four hours."""
+"""Shopify's webhooks: signed with our client secret, subscribed per shop, repeated for four hours.
+
+The signature covers the body and no header, so whose event it is and what it is about is what somebody says. It is enough to have a record
+read anew in that shop, and for nothing else.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +50,9 @@ class ShopifyWebhooks(Webhooks):
             raise ValueError("a Shopify webhook names the object it is about")
         shop = headers.get("x-shopify-shop-domain", "")
         data_type, kind = followed
+        if kind == "revoked" and payload.get("myshopify_domain") != shop:
+            # The signature covers the body only, and this ends a connection rather than having something read.
+            raise ValueError("an uninstalled app is that of the shop the body names")
         gid = str(payload.get("admin_graphql_api_id") or payload["id"])
         return [
             WebhookEvent(

@@ -122,6 +122,48 @@ def _() -> None:
     replace(events, "OUTAGE", 10**6)
 
 
+@guard(
+    "many events that cannot be followed are no outage",
+    noticed_by=f"{EVENTS}::test_many_events_that_cannot_be_followed_do_not_pass_for_an_outage",
+)
+def _() -> None:
+    replace(events._Following, "_provider_answers", lambda self: False)
+
+
+@guard(
+    "an uninstalled app is that of the shop its body names",
+    noticed_by=f"{EVENTS}::test_nobody_uninstalls_another_shops_connection_with_a_genuine_body",
+)
+def _() -> None:
+    read = shopify.ShopifyWebhooks.events
+
+    def events_of(self: shopify.ShopifyWebhooks, headers: Mapping[str, str], body: bytes) -> Any:
+        shop = headers.get("x-shopify-shop-domain", "").encode()
+        return read(
+            self,
+            headers,
+            b'{"myshopify_domain": "' + shop + b'", ' + body.lstrip()[1:].replace(b"myshopify_domain", b"_"),
+        )
+
+    replace(shopify.ShopifyWebhooks, "events", events_of)
+
+
+@guard(
+    "a body that was presented once is not presented again in another shop's name",
+    noticed_by=f"{EVENTS}::test_genuine_body_in_another_shops_name_brings_nothing_of_one_shop_to_the_other",
+)
+def _() -> None:
+    drop("ALTER TABLE core_webhookdelivery DROP CONSTRAINT delivery_is_unique", schema="public")
+
+
+@guard(
+    "a body in chunks is read to its end and no further than any provider sends",
+    noticed_by="tests/faults/test_webhooks.py::test_what_is_hardly_http_breaks_nothing",
+)
+def _() -> None:
+    replace(webhook_views, "MAX_BODY_BYTES", 10**9)
+
+
 @guard("a sweep repeats what webhooks missed", noticed_by=f"{EVENTS}::test_without_any_webhook_one_sweep_is_enough")
 def _() -> None:
     replace(reading, "_read_pages", lambda *given: True)
