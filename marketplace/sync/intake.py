@@ -58,7 +58,7 @@ def receive_delivery(
     if webhooks is None or not _is_genuine(webhooks, headers, body, secrets):
         raise NotGenuine(connector.slug)
     digest = hashlib.sha256(body).hexdigest()
-    rows, unreadable = _events_of(webhooks, headers, body, digest)
+    rows, unreadable = events_of(webhooks, headers, body, digest)
     kept = {
         name: value[:KEPT_HEADER_CHARACTERS].replace(NUL, "")
         for name, value in headers.items()
@@ -89,7 +89,7 @@ def _is_genuine(webhooks: Webhooks, headers: Mapping[str, str], body: bytes, sec
         return False
 
 
-def _events_of(
+def events_of(
     webhooks: Webhooks, headers: Mapping[str, str], body: bytes, digest: str
 ) -> tuple[list[dict[str, str | None]], str]:
     """The rows to store, or why there are none: whatever a genuine delivery does to its reader, it is kept."""
@@ -151,15 +151,19 @@ PREPARED_AFTER = 1
 _KEPT_HEADERS = ("x-", "stripe-", "intuit-", "webhook-", "shopify-", "content-type", "user-agent")
 # One statement: the delivery, its events, a copy for every connection of the organisation, and the work to read them.
 # OFFSET 0 has each event look its routes up by the index, however many connections there are.
-_RECEIVE = """
+TOLD = """
     WITH told AS MATERIALIZED (
         SELECT * FROM jsonb_to_record(%s::jsonb) AS told (connector text, environment text, digest text, headers jsonb,
             source text, at timestamptz, unreadable text, events jsonb)
     ), delivery AS (
+"""
+_KEEP = """
         INSERT INTO public.core_webhookdelivery
             (connector, environment, digest, headers, sealed_body, source_address, received_at, unreadable_reason)
         SELECT connector, environment, digest, headers, %b::bytea, source, at, unreadable FROM told
         ON CONFLICT DO NOTHING RETURNING id, connector, environment, received_at
+"""
+SPREAD = """
     ), event AS (
         INSERT INTO public.core_inboxevent (delivery_id, connector, environment, organisation_id, event_key, data_type,
             external_id, kind, occurred_at, received_at, state, reason)
@@ -178,6 +182,8 @@ _RECEIVE = """
         FROM event, LATERAL (SELECT * FROM public.core_webhookroute route WHERE route.connector = event.connector
             AND route.environment = event.environment AND route.organisation_id = event.organisation_id OFFSET 0) route
         RETURNING tenant_id, connection_id
+"""
+ASK_FOR_WORK = """
     ), work AS (
         INSERT INTO public.core_workitem (tenant_id, kind, key, requests, due_at, attempts, problem, requested_at)
         SELECT tenant_id, 'events', connection_id::text, 1, clock_timestamp(), 0, '', clock_timestamp()
@@ -191,5 +197,6 @@ _RECEIVE = """
         ON CONFLICT (tenant_id, is_long) DO UPDATE SET ready_at = excluded.ready_at
         WHERE core_tenantturn.ready_at IS NULL OR core_tenantturn.ready_at > excluded.ready_at
     )
-    SELECT (SELECT count(*) FROM delivery), (SELECT count(*) FROM event), (SELECT count(*) FROM copied)
 """
+COUNT = "SELECT (SELECT count(*) FROM delivery), (SELECT count(*) FROM event), (SELECT count(*) FROM copied)"
+_RECEIVE = TOLD + _KEEP + SPREAD + ASK_FOR_WORK + COUNT

@@ -153,6 +153,61 @@ def test_operator_sees_what_is_parked_and_unreadable(tenant: Tenant, capsys: pyt
     assert "Unreadable deliveries, kept sealed: 1" in told and "names the object" in told
 
 
+def test_unreadable_delivery_is_shown_and_read_again_once_its_reader_is_mended(
+    tenant: Tenant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    belongs_to(tenant)
+    body, broken = body_of(7), b'{"no": "id"}'
+    receive(body, headers_of(body))
+    receive(broken, headers_of(broken))
+    # As a version before this one kept it, whose reader was at fault.
+    EventCopy.objects.all().delete()
+    InboxEvent.objects.all().delete()
+    WorkItem.objects.filter(kind="events").delete()
+    mended = WebhookDelivery.objects.filter(unreadable_reason="").get()
+    WebhookDelivery.objects.filter(pk=mended.pk).update(unreadable_reason="KeyError('id')")
+    call_command("inbox", show=mended.pk)
+    told = capsys.readouterr().out
+    assert "KeyError('id')" in told and "x-shopify-topic: orders/updated" in told and body.decode() in told
+    call_command("inbox", again=True)
+    told = capsys.readouterr().out
+    assert f"{mended.pk} 1 events, 1 to connections" in told
+    assert "Read this time: 1. Still unreadable: 1." in told
+    event = InboxEvent.objects.get()
+    assert (event.state, event.external_id, event.delivery_id) == ("routed", "7", mended.pk)
+    assert WorkItem.objects.filter(kind="events", tenant=tenant).exists()
+    call_command("inbox", again=True)
+    assert "Read this time: 0. Still unreadable: 1." in capsys.readouterr().out
+    assert (EventCopy.objects.count(), WebhookDelivery.objects.exclude(unreadable_reason="").count()) == (1, 1)
+
+
+def test_old_news_of_a_revoked_consent_keeps_its_age_when_it_is_read_late(tenant: Tenant) -> None:
+    belongs_to(tenant)
+    body = b"{}"
+    receive(body, {**headers_of(body), "x-shopify-topic": "app/uninstalled"})
+    EventCopy.objects.all().delete()
+    InboxEvent.objects.all().delete()
+    WebhookDelivery.objects.update(unreadable_reason="KeyError('id')")
+    call_command("inbox", again=True)
+    event = InboxEvent.objects.get()
+    assert (event.kind, event.occurred_at) == ("revoked", WebhookDelivery.objects.get().received_at)
+
+
+def test_parked_events_are_followed_once_their_organisation_is_connected(
+    tenant: Tenant, other_tenant: Tenant, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, shop in ((1, SHOP), (2, SHOP), (3, "stranger.myshopify.com")):
+        body = body_of(number)
+        receive(body, headers_of(body, shop=shop, event=f"e{number}"))
+    belongs_to(tenant, other_tenant)
+    call_command("inbox", again=True)
+    assert "Parked events followed now: 2." in capsys.readouterr().out
+    assert set(EventCopy.objects.values_list("tenant", flat=True)) == {tenant.pk, other_tenant.pk}
+    assert EventCopy.objects.count() == 4
+    assert InboxEvent.objects.get(state="parked").organisation_id == "stranger.myshopify.com"
+    assert WorkItem.objects.filter(kind="events").count() == 2
+
+
 def test_two_businesses_on_one_organisation_each_get_a_copy(tenant: Tenant, other_tenant: Tenant) -> None:
     belongs_to(tenant, other_tenant)
     body = body_of()
