@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -37,6 +37,7 @@ from marketplace.cutover.queries import (
 from marketplace.cutover.sides import money_rows, side_rows
 from marketplace.cutover.words import difference_lines, ledger_name, moneys_text
 from marketplace.mapping.models import Flow, Stage
+from marketplace.mapping.options import account_names
 from marketplace.mapping.templates import template
 from tenants.access import TenantRequest, member
 from tenants.choices import Role
@@ -60,12 +61,13 @@ def _parallel_page(request: TenantRequest, flow: Flow, resolve_form: ResolveForm
     filters = form.filters
     pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", ""))
     page = Paginator(pairs, PAGE).get_page(request.GET.get("page"))
+    accounts = account_names(flow.target)
     context = frame(
         request,
         flow,
         form=form,
         page=page,
-        pairs=[_row(pair, flow) for pair in page],
+        pairs=[_row(pair, flow, accounts) for pair in page],
         chips=_chips(request, verdict_totals(flow, filters)),
         resolve_form=resolve_form,
         resolve_url=f"{reverse('resolve_pairs', args=[request.tenant.slug, flow.pk])}?{request.GET.urlencode()}",
@@ -123,7 +125,7 @@ def _chips(request: TenantRequest, totals: dict[str, Total]) -> list[dict[str, A
     return chips
 
 
-def _row(pair: Pair, flow: Flow) -> dict[str, Any]:
+def _row(pair: Pair, flow: Flow, accounts: Mapping[str, str]) -> dict[str, Any]:
     posting, entry = pair.posting, pair.entry
     source = posting.record.number if posting else ""
     return {
@@ -138,7 +140,10 @@ def _row(pair: Pair, flow: Flow) -> dict[str, Any]:
         "theirs": entry.amount if entry else None,
         "theirs_currency": entry.currency if entry else "",
         "lines": difference_lines(
-            [one for one in pair.differences if one["field"] not in IN_COLUMNS], pair.currency, ledger_name(flow)
+            [one for one in pair.differences if one["field"] not in IN_COLUMNS],
+            pair.currency,
+            ledger_name(flow),
+            accounts,
         ),
         "needs_decision": pair.verdict != Verdict.MATCH,
     }
@@ -157,12 +162,13 @@ def _pair(flow: Flow, pair_id: int) -> Pair:
 
 
 def _pair_page(request: TenantRequest, flow: Flow, pair: Pair, form: ResolveForm) -> HttpResponse:
+    accounts = account_names(flow.target)
     context = frame(
         request,
         flow,
         pair=pair,
-        row=_row(pair, flow),
-        sides=side_rows(pair),
+        row=_row(pair, flow, accounts),
+        sides=side_rows(pair, accounts),
         resolve_form=form,
         back_url=f"{reverse('parallel', args=[request.tenant.slug, flow.pk])}?{request.GET.urlencode()}".rstrip("?"),
         action=f"{reverse('resolve_pairs', args=[request.tenant.slug, flow.pk])}?{request.GET.urlencode()}",
@@ -211,10 +217,11 @@ def pairs_csv(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
     flow = the_flow(flow_id)
     filters = PairFilterForm(request.GET, data_types=data_types_of(flow)).filters
     pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", ""))
-    return csv_response("comparison.csv", CSV_HEADER, _csv_rows(pairs.iterator(chunk_size=2000), ledger_name(flow)))
+    return csv_response("comparison.csv", CSV_HEADER, _csv_rows(pairs.iterator(chunk_size=2000), flow))
 
 
-def _csv_rows(pairs: Iterator[Pair], ledger: str) -> Iterator[tuple[Any, ...]]:
+def _csv_rows(pairs: Iterator[Pair], flow: Flow) -> Iterator[tuple[Any, ...]]:
+    ledger, accounts = ledger_name(flow), account_names(flow.target)
     for pair in pairs:
         posting, entry = pair.posting, pair.entry
         yield (
@@ -229,7 +236,7 @@ def _csv_rows(pairs: Iterator[Pair], ledger: str) -> Iterator[tuple[Any, ...]]:
             entry.reference if entry else "",
             entry.occurred_on if entry else "",
             entry.amount if entry else None,
-            "; ".join(difference_lines(pair.differences, pair.currency, ledger)),
+            "; ".join(difference_lines(pair.differences, pair.currency, ledger, accounts)),
             pair.get_resolution_display(),
             pair.resolution_reason,
             pair.resolved_by or "",

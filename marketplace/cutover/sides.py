@@ -9,20 +9,21 @@ from typing import Any
 from marketplace.core.formatting import day_text, money_text, percent_text
 from marketplace.cutover.gate import MatchRate
 from marketplace.cutover.models import Pair
+from marketplace.cutover.words import accounts_text
 from marketplace.posting.models import Posting
 from marketplace.sync.models import Record
 
 Rows = list[tuple[str, Any, Any]]
 
 
-def side_rows(pair: Pair) -> Rows:
-    """Field by field, ours and theirs; a side that is missing stays empty."""
-    ours, theirs = _ours(pair.posting), _theirs(pair.entry)
+def side_rows(pair: Pair, accounts: Mapping[str, str]) -> Rows:
+    """Field by field, ours and theirs; a side that is missing stays empty. `accounts` names the ledger's accounts by their codes."""
+    ours, theirs = _ours(pair.posting, accounts), _theirs(pair.entry, accounts)
     names = list(dict.fromkeys([*ours, *theirs]))
     return [(name, ours.get(name), theirs.get(name)) for name in names]
 
 
-def _ours(posting: Posting | None) -> dict[str, str]:
+def _ours(posting: Posting | None, accounts: Mapping[str, str]) -> dict[str, str]:
     if posting is None:
         return {}
     return {
@@ -31,12 +32,12 @@ def _ours(posting: Posting | None) -> dict[str, str]:
         "Amount": money_text(posting.amount, posting.currency),
         "Tax": money_text(posting.tax_amount, posting.currency),
         "Currency": posting.currency,
-        "Ledger accounts": posting.ledger_account,
+        "Ledger accounts": accounts_text(posting.ledger_account, accounts),
         **_lines(posting.document, posting.currency),
     }
 
 
-def _theirs(entry: Record | None) -> dict[str, str]:
+def _theirs(entry: Record | None, accounts: Mapping[str, str]) -> dict[str, str]:
     if entry is None:
         return {}
     return {
@@ -45,7 +46,7 @@ def _theirs(entry: Record | None) -> dict[str, str]:
         "Amount": money_text(entry.amount, entry.currency),
         "Tax": money_text(entry.tax_amount, entry.currency),
         "Currency": entry.currency,
-        "Ledger accounts": entry.ledger_account,
+        "Ledger accounts": accounts_text(entry.ledger_account, accounts),
         **_lines(entry.body, entry.currency),
     }
 

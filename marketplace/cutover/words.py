@@ -224,16 +224,25 @@ def result_rows(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[t
     return [(label, expected[name], found.get(name)) for name, label in FIGURES if name in expected]
 
 
-def difference_lines(differences: Sequence[Mapping[str, str]], currency: str, ledger: str) -> list[str]:
-    """A line for every field that differs."""
+def difference_lines(
+    differences: Sequence[Mapping[str, str]], currency: str, ledger: str, accounts: Mapping[str, str]
+) -> list[str]:
+    """A line for every field that differs; `accounts` names the ledger's accounts by their codes."""
     return [
-        f"{one['field']}: {_shown(one, 'ours', currency)} here, {_shown(one, 'theirs', currency)} in {ledger}"
+        f"{one['field']}: {_shown(one, 'ours', currency, accounts)} here, {_shown(one, 'theirs', currency, accounts)} in {ledger}"
         for one in differences
     ]
 
 
-def _shown(difference: Mapping[str, str], side: str, currency: str) -> str:
+def accounts_text(codes: str, accounts: Mapping[str, str]) -> str:
+    """Codes as a record keeps them, in the ledger's own names."""
+    return ", ".join(accounts.get(code, code) for code in codes.split())
+
+
+def _shown(difference: Mapping[str, str], side: str, currency: str, accounts: Mapping[str, str]) -> str:
     value = difference[side]
+    if difference["field"] == "Ledger accounts":
+        value = accounts_text(value, accounts)
     if difference["field"] in ("Amount", "Tax"):
         return money_text(Decimal(value), currency)
     if difference["field"] == "Date":

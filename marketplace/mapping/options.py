@@ -76,6 +76,11 @@ def account_name(account: LedgerAccount) -> str:
     return f"{account.code} {account.name}" if is_known_by_code and account.code != account.id else account.name
 
 
+def account_names(connection: Connection) -> dict[str, str]:
+    """Every account of a ledger by its code."""
+    return {account.code: account_name(account) for account in standard_records(connection, LedgerAccount)}
+
+
 def options_of(flow: Flow) -> Options:
     rows = latest_records(flow.source, template(flow.template).source_type, LOOKED_AT)
     methods, taxes = _seen(row.record for row in rows)
