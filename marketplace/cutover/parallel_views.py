@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -61,7 +61,7 @@ def _parallel_page(request: TenantRequest, flow: Flow, resolve_form: ResolveForm
     filters = form.filters
     pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", ""))
     page = Paginator(pairs, PAGE).get_page(request.GET.get("page"))
-    accounts = account_names(flow.target)
+    accounts = _accounts_in(page, flow)
     context = frame(
         request,
         flow,
@@ -77,6 +77,12 @@ def _parallel_page(request: TenantRequest, flow: Flow, resolve_form: ResolveForm
         **_standing(request, flow),
     )
     return TemplateResponse(request, "cutover/parallel.html", context)
+
+
+def _accounts_in(pairs: Iterable[Pair], flow: Flow) -> Mapping[str, str]:
+    """The ledger's accounts by their codes, read only where a difference is about them."""
+    is_about_them = any(one["field"] == "Ledger accounts" for pair in pairs for one in pair.differences)
+    return account_names(flow.target) if is_about_them else {}
 
 
 def _standing(request: TenantRequest, flow: Flow) -> dict[str, Any]:
