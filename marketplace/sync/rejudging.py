@@ -56,7 +56,7 @@ def follow_parked() -> int:
     return count
 
 
-def _executed(statement: str, arguments: Sequence[object]) -> tuple[int, ...]:
+def _executed(statement: str, arguments: Sequence[str | int]) -> tuple[int, ...]:
     """Its counts, of which the last says how many copies there are to work on."""
     with transaction.atomic(), database.cursor() as cursor:
         cursor.execute(statement, arguments)
