@@ -17,6 +17,7 @@ from psycopg import sql
 
 from marketplace.core.runtime.servers import ensure_servers, stop_servers
 from tenants.provisioning import create_schema, ensure_template
+from tenants.roles import ensure_shared_rights
 
 # Schemas that the fixtures `tenant` and `other_tenant` use; made once, in the database the others are copied from.
 TEST_SCHEMAS = ("t_kestrel", "t_marlow")
@@ -57,7 +58,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def _migrations_digest() -> str:
     """Changes whenever a migration does, and with the code that makes schemas."""
     digest = hashlib.sha256()
-    for path in (*sorted(_ROOT.glob("*/**/migrations/*.py")), _ROOT / "tenants" / "provisioning.py"):
+    makers = [_ROOT / "tenants" / name for name in ("provisioning.py", "roles.py")]
+    for path in (*sorted(_ROOT.glob("*/**/migrations/*.py")), *makers):
         if ".venv" not in path.parts:
             digest.update(path.as_posix().encode() + path.read_bytes())
     digest.update(" ".join([*settings.INSTALLED_APPS, *TEST_SCHEMAS]).encode())
@@ -91,6 +93,7 @@ def _make_original(server_database: str) -> str:
             _execute("CREATE DATABASE {}", part)
             _use_database(part)
             call_command("migrate", verbosity=0)
+            ensure_shared_rights()
             ensure_template()
             for schema_name in TEST_SCHEMAS:
                 create_schema(schema_name)

@@ -5,3 +5,6 @@ from django.apps import AppConfig
 
 class TenantsConfig(AppConfig):
     name = "tenants"
+
+    def ready(self) -> None:
+        from tenants import roles  # noqa: F401, PLC0415 -- registers a check

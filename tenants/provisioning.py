@@ -26,6 +26,7 @@ from django.db.migrations.operations import RunPython
 
 from tenants.backend.base import DatabaseWrapper
 from tenants.models import SchemaStep, SchemaTemplate, Tenant
+from tenants.roles import rights_of
 
 TEMPLATE_SCHEMA = "t_template"
 _TENANTS_PER_TRANSACTION = 20
@@ -161,7 +162,7 @@ def create_schema(schema_name: str) -> str:
             "SET LOCAL check_function_bodies = false;\n"
             + re.sub(rf"\b{TEMPLATE_SCHEMA}\b", schema_name, template.ddl)
             + f"\nINSERT INTO {schema_name}.django_migrations (app, name, applied)"
-            f" SELECT app, name, applied FROM {TEMPLATE_SCHEMA}.django_migrations ORDER BY id;"
+            f" SELECT app, name, applied FROM {TEMPLATE_SCHEMA}.django_migrations ORDER BY id;" + rights_of(schema_name)
         )
     return template.digest
 

@@ -1,7 +1,7 @@
-"""PostgreSQL with a search path that only the tenant context (and migrations of a schema) may change.
+"""PostgreSQL with a search path and a role that only the tenant context (and migrations of a schema) may change.
 
 django-tenants sets the path per connection, so a forgotten reset shows the next request another tenant's rows.
-Here the path of a tenant is set with SET LOCAL: it ends with its transaction, whatever happens.
+Here the path and the role of a tenant are set with SET LOCAL: they end with the transaction, whatever happens.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class SearchPathError(RuntimeError):
 class DatabaseWrapper(base.DatabaseWrapper):
     open_context: Any = None
     _is_migrating = False
+    _role_outside = "none"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -52,18 +53,29 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.open_context is None:
             super()._handle_search_path(cursor)
 
-    def enter_schema(self, tenant: Any) -> str | None:
-        """Inside a transaction: use the tenant's schema until it ends. Answers the schema now current."""
+    def enter_schema(self, tenant: Any) -> tuple[str | None, str]:
+        """Inside a transaction: use the tenant's schema, under its role, until it ends. Answers the schema and the role now current; a role
+        that does not exist is not taken on."""
         self.open_context = self.tenant = tenant
         self._entered.add(tenant.schema_name)
         self.schema_name = tenant.schema_name
+        # In this order: which schemas of a path count depends on the role.
+        sql = (
+            "SELECT current_setting('role'), set_config('search_path', %s, true),"
+            " set_config('role', coalesce(to_regrole(%s)::text, current_setting('role')), true), current_schema(), current_user"
+        )
         path = f'"{tenant.schema_name}", {PUBLIC}'
-        return self._read("SELECT set_config('search_path', %s, true), current_schema()", path, column=1)
+        self._role_outside, _, _, schema, role = self._read(sql, path, tenant.schema_name)
+        return schema, role
 
-    def leave_schema(self) -> str | None:
-        """The search path as it was found; then back to public, for a transaction that goes on around us."""
-        sql = "SELECT current_setting('search_path'), set_config('search_path', %s, true)"
-        return self._read(sql, PUBLIC, column=0)
+    def leave_schema(self) -> tuple[str, str]:
+        """The search path and the role as they were found; then those from outside, for a transaction that goes on around us."""
+        sql = (
+            "SELECT current_setting('search_path'), current_setting('role'),"
+            " set_config('search_path', %s, true), set_config('role', %s, true)"
+        )
+        path, role, _, _ = self._read(sql, PUBLIC, self._role_outside)
+        return path, role
 
     def forget_tenant(self) -> None:
         """The transaction has ended (or took its path back), so only our own notes are left to clear."""
@@ -71,11 +83,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.tenant = base.FakeTenant(schema_name=PUBLIC)
         self.schema_name = PUBLIC
 
-    def _read(self, sql: str, path: str, *, column: int) -> str | None:
+    def _read(self, sql: str, *parameters: str) -> Any:
         with self.cursor() as cursor:
-            cursor.execute(sql, [path])
-            value: str | None = cursor.fetchone()[column]
-        return value
+            cursor.execute(sql, parameters)
+            return cursor.fetchone()
 
     @contextmanager
     def migrating(self, schema_name: str) -> Iterator[None]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
@@ -18,6 +17,7 @@ from marketplace.audit.anchors import AnchorsDamaged, anchors_of, append_anchors
 from marketplace.audit.operations import record_act, verify_trail
 from tenants.context import tenant as tenant_context
 from tenants.models import Tenant
+from tests.owner import as_owner
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def act(tenant: Tenant, count: int = 1) -> None:
 
 def cut(tenant: Tenant, after: int) -> None:
     """As the owner of the database could; what is left is a whole chain."""
-    with tenant_context(tenant), connection.cursor() as cursor:
+    with as_owner(tenant) as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE audit_auditentry DISABLE TRIGGER audit_auditentry_append_only")
         cursor.execute("DELETE FROM audit_auditentry WHERE sequence > %s", [after])

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 from django.test import Client
 
 from marketplace.audit.models import AuditEntry
@@ -18,6 +18,7 @@ from tenants.choices import Role
 from tenants.context import tenant as tenant_context
 from tenants.models import Membership, Tenant, User
 from tenants.operations import change_role
+from tests.owner import as_owner
 
 PAGE = "/o/kestrel/audit/"
 
@@ -35,7 +36,7 @@ def page(client: Client, query: str = "") -> str:
 
 def tamper(tenant: Tenant, statement: str) -> None:
     """As somebody with the rights of the database's owner could."""
-    with tenant_context(tenant), connection.cursor() as cursor:
+    with as_owner(tenant) as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE audit_auditentry DISABLE TRIGGER audit_auditentry_append_only")
         cursor.execute(statement)

@@ -37,6 +37,7 @@ from tenants.context import tenant
 from tests.benchmarks.driving import FIRST_DAY, Business, enter_month, provider, shop, work_off
 from tests.benchmarks.report import print_figure, print_table
 from tests.benchmarks.test_calls import XERO
+from tests.owner import as_owner
 
 pytestmark = pytest.mark.benchmark
 
@@ -263,13 +264,13 @@ def pairing_seconds(business: Business, flow: Flow, number: int) -> tuple[float,
     """The shorter of two comparisons of that many shadow postings with what staff entered, of two repeated ones that change
     nothing, and of two bare joins of the same rows: one statement, keys that need no cleaning, a result table without a
     constraint."""
-    with tenant(business.owner), database.cursor() as cursor:
+    with as_owner(business.owner) as cursor:
         cursor.execute("TRUNCATE posting_posting, sync_record, cutover_pair CASCADE")
         for statement in (_SOURCE_ROWS, _SHADOWS, _ENTRIES, _TWICE, "ANALYZE posting_posting", "ANALYZE sync_record"):
             cursor.execute(statement, _values(flow, number))
     paired, again, joined = [], [], []
     for _ in range(2):
-        with tenant(business.owner), database.cursor() as cursor:
+        with as_owner(business.owner) as cursor:
             cursor.execute("TRUNCATE cutover_pair")
         with tenant(business.owner):
             began = time.perf_counter()

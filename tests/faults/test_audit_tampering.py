@@ -20,6 +20,7 @@ from tenants.context import tenant as tenant_context
 from tenants.models import Tenant, User
 from tests.faults.campaign import Size
 from tests.faults.test_queue import in_threads
+from tests.owner import as_owner
 
 pytestmark = pytest.mark.faults
 
@@ -84,7 +85,7 @@ def write_trail(owner: Tenant, user: User, dice: random.Random, entries: int) ->
 def with_rights_of_the_owner(tenant: Tenant) -> Iterator[None]:
     """Inside, the trail may be changed; afterwards it is as it was."""
     try:
-        with tenant_context(tenant), connection.cursor() as cursor:
+        with as_owner(tenant) as cursor:
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             cursor.execute("ALTER TABLE audit_auditentry DISABLE TRIGGER audit_auditentry_append_only")
             yield

@@ -17,7 +17,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.core import mail
 from django.core.cache import cache
-from django.db import Error, connection, transaction
+from django.db import Error, ProgrammingError, connection, transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from pytest_django import Settings
@@ -33,6 +33,8 @@ from marketplace.sync.models import Record
 from tenants.context import TenantContextError, UnknownTenant, current_tenant
 from tenants.context import tenant as tenant_context
 from tenants.models import Membership, Tenant
+from tenants.provisioning import TEMPLATE_SCHEMA
+from tenants.roles import drop_schema
 from tests.conftest import make_user
 from tests.faults.campaign import Size
 from tests.faults.furnished import PASTS, ROLES, Business, furnished, models_marked, nothing, texts_of
@@ -99,9 +101,8 @@ def businesses(request: pytest.FixtureRequest, db: None, settings: Settings) -> 
     made = [furnished(name) for name in ("kestrel", "marlow", "osprey")]
     yield made
     if "transactional_db" in request.fixturenames:
-        with connection.cursor() as cursor:
-            for business in made:
-                cursor.execute(f"DROP SCHEMA {business.tenant.schema_name} CASCADE")
+        for business in made:
+            drop_schema(business.tenant.schema_name)
 
 
 def test_every_address_has_an_expected_answer() -> None:
@@ -379,6 +380,67 @@ def test_path_that_was_turned_to_another_business_takes_everything_back(tenant: 
         assert Flow.objects.count() == before
 
 
+TURNED = ("SET LOCAL search_path = {other}, public", "SET search_path = {other}, public")
+ACTS = (
+    "SELECT * FROM {table}",
+    "INSERT INTO {table} DEFAULT VALUES",
+    "UPDATE {table} SET id = id",
+    "DELETE FROM {table}",
+    "TRUNCATE {table}",
+    "COPY {table} TO STDOUT",
+    "CREATE TABLE {schema}.ours (id int)",
+    "SELECT nextval('{table}_id_seq')",
+)
+
+
+def test_rows_of_another_business_are_an_error_at_once(tenant: Tenant, other_tenant: Tenant, tell: Any) -> None:
+    """Wherever the path leads, and whatever name is spelt out: nothing of another business is read or written, in the middle of a
+    transaction that is never finished."""
+    tables = [model._meta.db_table for model in models_marked()]
+    tried = 0
+    for table in tables:
+        for way in TURNED:
+            with (
+                pytest.raises(ProgrammingError),
+                transaction.atomic(),
+                tenant_context(tenant),
+                connection.cursor() as cursor,
+            ):
+                cursor.execute(way.format(other=other_tenant.schema_name))
+                cursor.execute(f"SELECT * FROM {table}")
+            tried += 1
+        for schema in (other_tenant.schema_name, TEMPLATE_SCHEMA):
+            for act in ACTS:
+                denied = pytest.raises(ProgrammingError, match="permission denied for schema")
+                with denied, tenant_context(tenant), connection.cursor() as cursor:
+                    cursor.execute(act.format(table=f"{schema}.{table}", schema=schema))
+                tried += 1
+    tell("C9", "tables of other businesses, by path and by name", tried=tried)
+
+
+def test_role_of_a_business_may_neither_change_tables_nor_make_them(tenant: Tenant) -> None:
+    for act in (
+        "ALTER TABLE audit_auditentry DISABLE TRIGGER audit_auditentry_append_only",
+        "DROP TABLE sync_record",
+        "TRUNCATE sync_record",
+        "CREATE TABLE more (id int)",
+        "CREATE TABLE public.more (id int)",
+        "CREATE ROLE other",
+        "ALTER TABLE public.tenants_membership ADD COLUMN more int",
+    ):
+        with pytest.raises(ProgrammingError), tenant_context(tenant), connection.cursor() as cursor:
+            cursor.execute(act)
+
+
+def test_role_that_was_changed_takes_everything_back(tenant: Tenant, other_tenant: Tenant) -> None:
+    for role in ("NONE", other_tenant.schema_name):
+        with pytest.raises(TenantContextError, match="role"), tenant_context(tenant):
+            Membership.objects.filter(tenant=tenant).update(role="viewer")
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL ROLE {role}")
+        assert not Membership.objects.filter(tenant=tenant, role="viewer").exists()
+
+
 def test_path_ends_with_its_transaction(transactional_db: None, tenant: Tenant) -> None:
     """Whoever comes next on the same connection finds nothing of this business, whether it ended well or not."""
     for problem in (None, ValueError("stop")):
@@ -400,7 +462,7 @@ def test_removed_member_is_out_at_the_next_request(tenant: Tenant, bob_client: C
 
 
 BANNED = re.compile(
-    r"set_tenant|set_schema|schema_context|search_path|sync_to_async|async def|cache_page|threading\.Thread|ThreadPool"
+    r"set_tenant|set_schema|schema_context|search_path|(?i:set (local )?role)|sync_to_async|async def|cache_page|threading\.Thread|ThreadPool"
 )
 
 
@@ -418,6 +480,7 @@ def test_only_the_tenant_context_knows_of_schemas() -> None:
         "tenants/backend/",
         "tenants/context.py",
         "tenants/provisioning.py",
+        "tenants/roles.py",
         "tenants/migrations/",
         "marketplace/core/waking.py",
     )

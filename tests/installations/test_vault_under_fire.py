@@ -64,7 +64,7 @@ def dies_at_commit(transactional_db: None, tenant: Tenant) -> Iterator[Callable[
     def arm() -> None:
         with database.cursor() as cursor:
             cursor.execute(
-                f"CREATE FUNCTION {schema}.die() RETURNS trigger LANGUAGE plpgsql AS"
+                f"CREATE FUNCTION {schema}.die() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
                 " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$"
             )
             cursor.execute(

@@ -196,14 +196,32 @@ def _() -> None:
     noticed_by=f"{TENANCY}path_ends_with_its_transaction",
 )
 def _() -> None:
-    def enter_for_good(self: Any, tenant: Any) -> str | None:
-        self.open_context = self.tenant = tenant
-        self.schema_name = tenant.schema_name
-        sql = "SELECT set_config('search_path', %s, false), current_schema()"
-        current: str | None = self._read(sql, f'"{tenant.schema_name}", public', column=1)
-        return current
+    def read_for_good(self: Any, sql: str, *parameters: str) -> Any:
+        with self.cursor() as cursor:
+            cursor.execute(sql.replace("true)", "false)"), parameters)
+            return cursor.fetchone()
 
-    replace(DatabaseWrapper, "enter_schema", enter_for_good)
+    def nothing_to_leave(self: Any) -> tuple[str, str]:
+        return f"{self.schema_name}, public", self.schema_name
+
+    replace(DatabaseWrapper, "_read", read_for_good)
+    replace(DatabaseWrapper, "leave_schema", nothing_to_leave)
+
+
+@guard(
+    "a business's transaction runs under its own role",
+    noticed_by=f"{TENANCY}rows_of_another_business_are_an_error_at_once",
+    in_ci=True,
+)
+def _() -> None:
+    enter = DatabaseWrapper._read
+
+    def under_the_role_of_all(self: Any, sql: str, *parameters: str) -> Any:
+        return enter(self, sql.replace("set_config('role'", "concat('role'"), *parameters)
+
+    replace(DatabaseWrapper, "_read", under_the_role_of_all)
+    replace(context, "_enter", lambda database, chosen: database.enter_schema(chosen))
+    replace(context, "_leave", lambda database, chosen: database.leave_schema())
 
 
 @guard("a task names its business", noticed_by=f"{TENANCY}task_without_a_business_is_refused")

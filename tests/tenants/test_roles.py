@@ -1,0 +1,154 @@
+"""Each tenant has a database role of its own, whichever way its schema came to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+from django.db import connection, transaction
+
+from tenants.context import TenantContextError
+from tenants.context import tenant as tenant_context
+from tenants.models import SchemaStep, Tenant, User, new_schema_name
+from tenants.operations import create_business
+from tenants.provisioning import create_schema, current_digest, migrate_tenants
+from tenants.roles import drop_schema, ensure_roles
+
+pytestmark = pytest.mark.django_db
+
+
+def role_names() -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolname FROM pg_roles WHERE NOT rolcanlogin AND NOT rolsuper")
+        return {name for (name,) in cursor.fetchall()}
+
+
+def execute(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def whoami(tenant: Tenant) -> tuple[str, int]:
+    with tenant_context(tenant), connection.cursor() as cursor:
+        cursor.execute("SELECT current_user, (SELECT count(*) FROM sync_record)")
+        return tuple(cursor.fetchone())
+
+
+def forget(schema_name: str) -> None:
+    """As before there were roles, or as a dump without them is restored on a new server."""
+    execute(f"""
+        DROP OWNED BY {schema_name};
+        ALTER DEFAULT PRIVILEGES IN SCHEMA {schema_name} REVOKE ALL ON TABLES FROM {schema_name};
+        ALTER DEFAULT PRIVILEGES IN SCHEMA {schema_name} REVOKE ALL ON SEQUENCES FROM {schema_name};
+        DROP ROLE {schema_name};
+    """)
+
+
+@pytest.fixture
+def made(alice: User) -> Tenant:
+    """Its role is in no other database of the server."""
+    return create_business(owner=alice, legal_name="Osprey", country="GB", base_currency="GBP", time_zone="UTC")
+
+
+def test_transaction_runs_under_the_role_of_the_tenant(made: Tenant) -> None:
+    assert whoami(made) == (made.schema_name, 0)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('role')")
+        assert cursor.fetchone() == ("none",)
+
+
+def test_role_cannot_log_in_and_owns_nothing(made: Tenant) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls,"
+            " (SELECT count(*) FROM pg_class WHERE relowner = pg_roles.oid)"
+            " + (SELECT count(*) FROM pg_namespace WHERE nspowner = pg_roles.oid)"
+            " FROM pg_roles WHERE rolname = %s",
+            [made.schema_name],
+        )
+        assert cursor.fetchone() == (False, False, False, False, False, 0)
+
+
+def test_role_goes_with_the_schema(made: Tenant) -> None:
+    assert made.schema_name in role_names()
+    execute("SET CONSTRAINTS ALL IMMEDIATE")
+    drop_schema(made.schema_name)
+    assert made.schema_name not in role_names()
+
+
+def test_role_is_not_left_behind_by_a_business_that_was_not_made() -> None:
+    before = role_names()
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        create_schema(new_schema_name())
+        raise ZeroDivisionError
+    assert role_names() == before
+
+
+def test_tenants_from_before_there_were_roles_are_given_one(made: Tenant, tenant: Tenant) -> None:
+    assert ensure_roles() == 0
+    forget(made.schema_name)
+    assert [ensure_roles(), ensure_roles()] == [1, 0]
+    assert whoami(made) == (made.schema_name, 0)
+
+
+def test_documented_command_gives_the_roles(made: Tenant, capsys: pytest.CaptureFixture[str]) -> None:
+    forget(made.schema_name)
+    call_command("migrate_all", verbosity=0)
+    assert "1 tenants were given a role" in capsys.readouterr().out
+
+
+def test_role_without_its_rights_is_given_them_again(made: Tenant) -> None:
+    for lost in (
+        f"REVOKE USAGE ON SCHEMA {made.schema_name} FROM {made.schema_name}",
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA {made.schema_name} REVOKE ALL ON TABLES FROM {made.schema_name};"
+        f" ALTER DEFAULT PRIVILEGES IN SCHEMA {made.schema_name} REVOKE ALL ON SEQUENCES FROM {made.schema_name}",
+    ):
+        execute(lost)
+        assert ensure_roles() == 1
+        assert whoami(made) == (made.schema_name, 0)
+
+
+def test_tenant_whose_role_may_not_use_the_schema_is_refused(made: Tenant) -> None:
+    execute(f"REVOKE USAGE ON SCHEMA {made.schema_name} FROM {made.schema_name}")
+    with pytest.raises(TenantContextError, match="may not use it"), tenant_context(made):
+        pass
+
+
+def test_tenant_made_by_the_version_before_is_given_its_role_when_it_is_first_entered(made: Tenant) -> None:
+    forget(made.schema_name)
+    assert whoami(made) == (made.schema_name, 0)
+
+
+def test_tables_of_a_later_migration_may_be_used(tenant: Tenant) -> None:
+    sql = "CREATE TABLE later (id bigint GENERATED BY DEFAULT AS IDENTITY, other bigserial);"
+    SchemaStep.objects.create(from_digest="before", to_digest=current_digest(), sql=sql, runs_python=False)
+    Tenant.objects.filter(pk=tenant.pk).update(template_digest="before")
+    migrate_tenants()
+    with tenant_context(tenant), connection.cursor() as cursor:
+        cursor.execute("INSERT INTO later DEFAULT VALUES RETURNING id, other")
+        assert cursor.fetchone() == (1, 1)
+
+
+@pytest.fixture
+def without_rights(tenant: Tenant) -> Iterator[str]:
+    """A role that may do everything but make roles."""
+    name = f"plain_{new_schema_name()}"
+    execute(f"CREATE ROLE {name} NOLOGIN; SET ROLE {name}")
+    yield name
+    execute(f"RESET ROLE; DROP ROLE {name}")
+
+
+def test_role_that_may_make_no_roles_is_told_so_before_anything_is_changed(without_rights: str) -> None:
+    with pytest.raises(SystemCheckError, match=f'run: ALTER ROLE "{without_rights}" CREATEROLE;'):
+        call_command("migrate_all", verbosity=0)
+
+
+def test_transaction_around_a_tenant_gets_its_own_role_back(tenant: Tenant) -> None:
+    """Where people log in with one role and own the tables with another."""
+    execute("SELECT set_config('role', current_user, true)")
+    assert whoami(tenant) == (tenant.schema_name, 0)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('role') = current_user")
+        assert cursor.fetchone() == (True,)
