@@ -254,6 +254,12 @@ def check_lease() -> None:
         hold_lease(running.claim)
 
 
+def asked_so_far() -> int:
+    """How often the work this thread is doing had been asked for when it was claimed; 0 outside a worker."""
+    running = _current.get()
+    return 0 if running is None else running.claim.requests
+
+
 def slice_is_over() -> bool:
     """Whether the work this thread is doing should stop at this good place and go on later: its time is used up, or another business
     has waited for a moment and nobody serves it. Never outside a worker."""

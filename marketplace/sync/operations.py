@@ -21,7 +21,7 @@ from connectors.sdk.streams import Page, Stream
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.summaries import ask_for_summary
-from marketplace.core.work import holding_lease, request_work, slice_is_over
+from marketplace.core.work import asked_so_far, holding_lease, request_work, slice_is_over
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.sync.checkpoint import accept_page, digest_of
@@ -55,6 +55,7 @@ class Reading:
     stream: Stream
     state: StreamState
     run: SyncRun
+    requests: int
 
 
 def request_read(*, tenant_id: uuid.UUID, connection: Connection) -> int:
@@ -78,6 +79,9 @@ def read_stream(*, tenant_id: uuid.UUID, connection_id: uuid.UUID, data_type: st
     if not is_complete:
         return dt.timedelta(0)
     _finish(reading)
+    if reading.requests != asked_so_far():
+        # The listing began before it was asked for last: what it read may be older than that.
+        return read_stream(tenant_id=tenant_id, connection_id=connection_id, data_type=data_type)
     return dt.timedelta(seconds=reading.stream.poll_seconds)
 
 
@@ -97,6 +101,7 @@ def _begin(tenant_id: uuid.UUID, connection_id: uuid.UUID, data_type: str) -> Re
             connector(connection.connector).stream(data_type),
             state,
             run,
+            asked_so_far() if state.requests is None else state.requests,
         )
 
 
@@ -151,7 +156,9 @@ def _commit_page(reading: Reading, page: Page, client: Client) -> None:
             zone=reading.zone,
             at=now(),
         )
-        StreamState.objects.filter(pk=reading.state.pk).update(cursor=page.cursor, problem="")
+        StreamState.objects.filter(pk=reading.state.pk).update(
+            cursor=page.cursor, requests=reading.requests, problem=""
+        )
         SyncRun.objects.filter(pk=reading.run.pk).update(
             read_count=F("read_count") + len(page.records),
             changed_count=F("changed_count") + accepted.changed,
@@ -175,9 +182,9 @@ def _finish(reading: Reading) -> None:
             request_work(tenant_id=reading.owner.pk, kind="subscribe", key=str(reading.connection.pk))
         run.save()
         state = StreamState.objects.get(pk=reading.state.pk)
-        state.read_at = run.started_at
+        state.read_at, state.requests = run.started_at, None
         state.backfilled_at = state.backfilled_at or run.finished_at
-        state.save(update_fields=["read_at", "backfilled_at"])
+        state.save(update_fields=["read_at", "backfilled_at", "requests"])
         ask_for_summary(reading.owner.pk)
 
 
