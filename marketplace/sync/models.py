@@ -15,7 +15,7 @@ class StreamState(models.Model):
     connection = models.ForeignKey("installations.Connection", on_delete=models.PROTECT, related_name="streams")
     data_type = models.CharField(max_length=30)
     cursor = models.JSONField(null=True)
-    requests = models.BigIntegerField(null=True)  # of a listing under way: how often it had been asked for when it began
+    requests = models.BigIntegerField(null=True)  # how often it was asked for when the listing under way began
     backfilled_at = models.DateTimeField(null=True)
     read_at = models.DateTimeField(null=True)  # start of the last complete run
     swept_at = models.DateTimeField(null=True)
