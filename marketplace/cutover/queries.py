@@ -142,12 +142,13 @@ def _mentions(text: str) -> Q:
 
 
 def sorted_pairs(pairs: QuerySet[Pair], asked: str) -> QuerySet[Pair]:
-    """With both sides at hand, in the asked order; unless asked otherwise what is to decide comes first, the most money on top."""
+    """With both sides at hand, in the asked order; unless asked otherwise what is to decide comes first and what agrees last, the most
+    money on top."""
     name, is_down = asked.removeprefix("-"), asked.startswith("-")
     columns = SORTS.get(name, ())
     if not columns:
-        is_settled = ~Q(resolution=Pair.Resolution.OPEN) | Q(verdict=Verdict.MATCH)
-        first = Case(When(is_settled, then=Value(1)), default=Value(0))
+        is_decided = ~Q(resolution=Pair.Resolution.OPEN)
+        first = Case(When(verdict=Verdict.MATCH, then=Value(2)), When(is_decided, then=Value(1)), default=Value(0))
         return pairs.select_related("posting__record", "entry", "resolved_by").order_by(first, "-money", "pk")
     order = [
         F(column.lstrip("-")).desc() if is_down != column.startswith("-") else column.lstrip("-") for column in columns

@@ -8,13 +8,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q
 
 from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
+from marketplace.core.clock import now
 from marketplace.core.models import WorkItem
 from marketplace.installations.queries import connection_name
-from marketplace.posting.models import Posting
+from marketplace.mapping.models import Flow
+from marketplace.mapping.templates import template
+from marketplace.posting.decisions import WAITING
+from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.queries import planned_shares
 from marketplace.sync.models import SyncRun
 from tenants.models import Tenant
 
@@ -50,6 +55,19 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Planning:
+    """Records of one flow being worked out: how many are, of how many."""
+
+    flow: Flow
+    done: int
+    total: int
+
+    @property
+    def what(self) -> str:
+        return f"{DATA_TYPE_NAMES[template(self.flow.template).source_type][1]} worked out"
+
+
+@dataclass(frozen=True)
 class Delay:
     """Reads of one system that could not go on; they are tried again by themselves."""
 
@@ -82,13 +100,14 @@ class Activity:
     """Everything under way for this business."""
 
     reading: Sequence[Reading]
+    planning: Sequence[Planning]
     writing: Sequence[Writing]
     delays: Sequence[Delay]
     troubles: Sequence[Trouble]
 
     @property
     def is_busy(self) -> bool:
-        return bool(self.reading or self.writing or self.delays)
+        return bool(self.reading or self.planning or self.writing or self.delays)
 
 
 def activity_of(owner: Tenant) -> Activity:
@@ -96,7 +115,17 @@ def activity_of(owner: Tenant) -> Activity:
         SyncRun.objects.filter(state=SyncRun.State.RUNNING).select_related("connection").order_by("started_at")
     )
     reading = [Reading(run) for run in running if not run.problem]
-    return Activity(reading, _writing(), _delays(running), _troubles(owner))
+    work = list(WorkItem.objects.filter(tenant=owner).exclude(~Q(kind="plan"), problem="").order_by("due_at", "id"))
+    return Activity(reading, _planning(work), _writing(), _delays(running), _troubles(work))
+
+
+def _planning(work: Sequence[WorkItem]) -> list[Planning]:
+    ids = [item.key for item in work if item.kind == "plan" and not item.problem and item.due_at <= now()]
+    if not ids:
+        return []
+    flows = list(Flow.objects.filter(pk__in=ids).order_by("created_at"))
+    shares = planned_shares(flows)
+    return [Planning(flow, *shares[flow.pk]) for flow in flows]
 
 
 def _delays(running: Sequence[SyncRun]) -> list[Delay]:
@@ -105,8 +134,12 @@ def _delays(running: Sequence[SyncRun]) -> list[Delay]:
 
 
 def _writing() -> list[Writing]:
+    """What waits for a person is not on the way."""
+    waiting = RecordOutcome.objects.filter(
+        flow_id=OuterRef("flow_id"), record_id=OuterRef("record_id"), state__in=WAITING
+    )
     rows = (
-        Posting.objects.filter(state__in=ON_THE_WAY, flow__is_paused=False)
+        Posting.objects.filter(~Exists(waiting), state__in=ON_THE_WAY, flow__is_paused=False)
         .values("flow__target__connector", "flow__target__organisation_name")
         .annotate(waiting=Count("id"), sent=Count("id", filter=~Q(state=Posting.State.PLANNED)))
         .order_by("flow__target__organisation_name")
@@ -116,11 +149,12 @@ def _writing() -> list[Writing]:
     ]
 
 
-def _troubles(owner: Tenant) -> list[Trouble]:
+def _troubles(work: Sequence[WorkItem]) -> list[Trouble]:
     """Work that fails for the same reason is one trouble."""
     alike: dict[str, list[WorkItem]] = {}
-    for item in WorkItem.objects.filter(tenant=owner).exclude(problem="").order_by("due_at", "id"):
-        alike.setdefault(problem_words(item.problem), []).append(item)
+    for item in work:
+        if item.problem:
+            alike.setdefault(problem_words(item.problem), []).append(item)
     return [
         Trouble(
             ", ".join(dict.fromkeys(map(_what, items))), words, max(item.attempts for item in items), items[0].due_at

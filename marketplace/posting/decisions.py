@@ -32,6 +32,7 @@ def post_again(*, outcome_ids: Collection[int], user: User) -> int:
     Returns how many. Raises `UnableToDecide`."""
     _refuse_under_way(outcome_ids)
     chosen = RecordOutcome.objects.filter(pk__in=outcome_ids, state__in=WAITING)
+    _refuse_mixed(chosen)
     _send_anew(chosen)
     flows = set(chosen.values_list("flow_id", flat=True))
     count = chosen.update(is_replay_asked=True, decided_by=user, decision="post again", updated_at=now())
@@ -87,6 +88,7 @@ def accept(*, outcome_ids: Collection[int], reason: str, user: User) -> int:
     others = chosen.exclude(reason_code__in=(*ACCEPTABLE, UNCONFIRMED))
     if others.exclude(Q(reason_code="catch_up") & Exists(in_ledger)).exists():
         raise UnableToDecide("Only records that are in the ledger already can be accepted.")
+    _refuse_mixed(chosen)
     _take_as_posted(chosen)
     count = chosen.update(
         state=RecordOutcome.State.POSTED,
@@ -126,6 +128,17 @@ def _take_as_posted(chosen: QuerySet[RecordOutcome]) -> None:
 def _refuse_under_way(outcome_ids: Collection[int]) -> None:
     if RecordOutcome.objects.filter(pk__in=outcome_ids, reason_code=UNDER_WAY).exists():
         raise UnableToDecide("Some of these records are being taken back at this moment. Wait until that is done.")
+
+
+def _refuse_mixed(chosen: QuerySet[RecordOutcome]) -> None:
+    """Deciding about what was never confirmed says what is in the ledger. Nobody says so in passing, among others."""
+    unsure = chosen.filter(reason_code=UNCONFIRMED).count()
+    if unsure and unsure < chosen.count():
+        words = "was" if unsure == 1 else "were"
+        raise UnableToDecide(
+            f"{unsure} of these {words} never confirmed by the ledger. Look there first, and decide about them apart from the others:"
+            " filter by that reason, or one by one."
+        )
 
 
 def _plan(flow_ids: set[uuid.UUID]) -> None:

@@ -75,6 +75,11 @@ class OneDecisionForm(forms.Form):
             decisions = DECISIONS_UNCONFIRMED if evidence.is_unconfirmed else DECISIONS
             offered = {"post_again": True, "exclude": evidence.may_exclude, "accept": evidence.may_accept}
             self.fields["decision"].choices = [choice for choice in decisions if offered[choice[0]]]  # type: ignore[attr-defined]
+            # What it waits for stands first; of what nobody knows nothing is suggested.
+            self.fields["decision"].initial = "accept" if evidence.may_accept else "post_again"
+            if evidence.is_unconfirmed:
+                self.fields["decision"].choices = [("", "Look in the ledger first"), *decisions]  # type: ignore[attr-defined]
+                self.fields["decision"].initial = ""
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -92,3 +97,7 @@ class DecisionForm(OneDecisionForm):
         initial="chosen",
     )
     field_order = ("covers", "decision", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["decision"].choices = [("", "Choose"), *DECISIONS]  # type: ignore[attr-defined]

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from django.db import connection as database
 from django.db.models import Count, Q, QuerySet, Sum
 
 from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
 from marketplace.core.formatting import day_text, money_text
 from marketplace.mapping.models import Flow
+from marketplace.mapping.templates import template
 from marketplace.posting.decisions import ACCEPTABLE, WAITING
 from marketplace.posting.keys import mark_of
 from marketplace.posting.models import Posting, RecordOutcome
@@ -103,6 +105,23 @@ def record_words(outcome: RecordOutcome) -> str:
     name = DATA_TYPE_NAMES[record.data_type][0].capitalize()
     money = f", {money_text(outcome.amount, outcome.currency)}" if outcome.currency else ""
     return f"{name} {record} of {day_text(outcome.occurred_on)}{money}"
+
+
+def planned_shares(flows: Sequence[Flow]) -> dict[uuid.UUID, tuple[int, int]]:
+    """How many records of each flow's source are worked out as they stand, and how many there are."""
+    types = [template(flow.template).source_type for flow in flows]
+    with database.cursor() as cursor:
+        cursor.execute(_PLANNED_SHARES, [[flow.pk for flow in flows], [flow.source_id for flow in flows], types])
+        return {flow_id: (done, total) for flow_id, done, total in cursor.fetchall()}
+
+
+_PLANNED_SHARES = """
+    SELECT flow.id, count(*) FILTER (WHERE outcome.digest = record.digest AND NOT outcome.is_replay_asked), count(record.id)
+    FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS flow (id, source_id, data_type)
+    LEFT JOIN sync_record record ON record.connection_id = flow.source_id AND record.data_type = flow.data_type
+    LEFT JOIN posting_recordoutcome outcome ON outcome.flow_id = flow.id AND outcome.record_id = record.id
+    GROUP BY flow.id
+"""
 
 
 @dataclass(frozen=True)

@@ -117,14 +117,20 @@ def test_home_costs_the_same_however_much_there_is(
 ) -> None:
     with tenant_context(tenant):
         make_flow(alice, template="payouts", stage=Stage.PARALLEL, name="Payouts")
+    WorkItem.objects.all().delete()
     alice_client.get(HOME)
     with django_assert_num_queries(22):
         alice_client.get(HOME)
     with tenant_context(tenant):
-        make_flow(alice, template="refunds", stage=Stage.LIVE, name="Refunds")
+        refunds = make_flow(alice, template="refunds", stage=Stage.LIVE, name="Refunds")
         arrive(flow.source, *(read_as(order(100 + number)) for number in range(30)))
+    WorkItem.objects.all().delete()
     with django_assert_num_queries(22):
         alice_client.get(HOME)
+    for planned in (flow, refunds):
+        WorkItem.objects.create(tenant=tenant, kind="plan", key=str(planned.pk), due_at=now(), requested_at=now())
+        with django_assert_num_queries(24):  # what is being worked out, and how far
+            alice_client.get(HOME)
 
 
 def test_new_business_is_told_what_comes_first(tenant: Tenant, alice_client: Client) -> None:
@@ -166,6 +172,34 @@ def test_activity_shows_a_run_with_its_progress_and_asks_again(
     assert "250 of 1,000 orders read (25%)" in text_of(response)
     assert 'hx-trigger="every 3s"' in response.content.decode()
     assert '<noscript><meta http-equiv="refresh"' in alice_client.get(HOME).content.decode()
+
+
+def test_activity_shows_how_many_records_are_worked_out(
+    flow: Flow, tenant: Tenant, other_tenant: Tenant, alice_client: Client
+) -> None:
+    WorkItem.objects.all().delete()
+    for owner in (tenant, other_tenant):
+        WorkItem.objects.create(tenant=owner, kind="plan", key=str(flow.pk), due_at=now(), requested_at=now())
+    with tenant_context(tenant):
+        total = Record.objects.filter(connection=flow.source, data_type="order").count()
+        RecordOutcome.objects.filter(pk=RecordOutcome.objects.filter(flow=flow).values("pk")[:1]).update(
+            is_replay_asked=True
+        )
+    page = alice_client.get("/o/kestrel/activity/").content.decode()
+    assert f"<strong>{total - 1} of {total}</strong>" in page and "orders worked out" in page
+    assert f'value="{total - 1}" max="{total}"' in page
+
+
+def test_activity_counts_nothing_that_waits_for_a_person(flow: Flow, tenant: Tenant, alice_client: Client) -> None:
+    WorkItem.objects.all().delete()
+    with tenant_context(tenant):
+        held = Posting.objects.filter(flow=flow)[0]
+        Posting.objects.filter(pk=held.pk).update(state="uncertain")
+        RecordOutcome.objects.filter(flow=flow, record=held.record).update(state="pending")
+    assert "1 document on the way to Xero" in text_of(alice_client.get("/o/kestrel/activity/"))
+    with tenant_context(tenant):
+        RecordOutcome.objects.filter(flow=flow, record=held.record).update(state="held", reason_code="unconfirmed")
+    assert alice_client.get("/o/kestrel/activity/").content.strip() == b""
 
 
 def test_activity_is_silent_when_nothing_runs(flow: Flow, alice_client: Client) -> None:

@@ -184,6 +184,19 @@ def test_entry_in_the_ledger_can_be_accepted(flow: Flow, tenant: Tenant, bob_cli
     assert "Nothing waits here any more" in text_of(bob_client.get(f"{LIST}{pk}/"))
 
 
+def test_what_was_never_confirmed_is_not_decided_in_passing(flow: Flow, tenant: Tenant, bob_client: Client) -> None:
+    ids = [id_of(tenant, number) for number in ("#2", "#3")]
+    with tenant_context(tenant):
+        RecordOutcome.objects.filter(pk=ids[0]).update(reason_code="unconfirmed")
+    response = decide(bob_client, *ids)
+    assert response.status_code == 422
+    assert "1 of these was never confirmed by the ledger. Look there first" in text_of(response)
+    page = text_of(bob_client.get(f"{LIST}{ids[0]}/"))
+    assert "Look in the ledger first It is in the ledger: accept the entry It is not in the ledger: post it" in page
+    assert decide(bob_client, ids[0]).status_code == 302
+    assert decide(bob_client, ids[1], decision="").status_code == 422
+
+
 def test_page_offers_only_what_can_be_done(flow: Flow, tenant: Tenant, bob_client: Client) -> None:
     changed = text_of(bob_client.get(f"{LIST}{id_of(tenant, '#1')}/"))
     unmapped = text_of(bob_client.get(f"{LIST}{id_of(tenant, '#2')}/"))
@@ -195,7 +208,7 @@ def test_page_folds_the_evidence_below(flow: Flow, tenant: Tenant, bob_client: C
     page = text_of(bob_client.get(f"{LIST}{id_of(tenant, '#1')}/"))
     assert "Order #1 of 10 Oct 2026, GBP 100.00" in page
     assert "The record, as Shopify sent it" in page
-    assert "Invoice: the document as mapped" in page
+    assert ", as mapped" in page
 
 
 def test_viewer_sees_but_does_not_decide(flow: Flow, tenant: Tenant, bob: User, bob_client: Client) -> None:
