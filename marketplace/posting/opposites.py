@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
+from decimal import Decimal
 from functools import singledispatch
 from typing import Any
 
 import msgspec
 
-from connectors.sdk.records import BankTransfer, CreditNote, CustomerPayment, Document, Invoice, Record
+from connectors.sdk.records import (
+    BankTransfer,
+    CreditNote,
+    CustomerPayment,
+    Document,
+    DocumentLine,
+    Expense,
+    Invoice,
+    Record,
+)
 
 
 class NoOpposite(Exception):
@@ -48,6 +59,46 @@ def _(document: BankTransfer, date: dt.date) -> Record:
         to_ledger_account=document.from_ledger_account,
         reference=against(document.reference),
     )
+
+
+@opposite.register
+def _(document: Expense, date: dt.date) -> Record:
+    """Money that came back."""
+    return msgspec.structs.replace(document, date=date, amount=-document.amount, reference=against(document.reference))
+
+
+def money_back(
+    payment: CustomerPayment, settled: Document, date: dt.date, *, settles_on_document: bool
+) -> Sequence[Record]:
+    """What undoes a payment whose document stays, each part after the one before it. No ledger lets an entry name the
+    customer's balance and a bank account at once, so it takes a detour over the account of what was paid: the money goes back
+    with a credit note, and a new invoice says that it is owed again. For money paid back to a customer it is the other way round.
+    """
+    account = settled.lines[0].ledger_account
+    first: type[Document] = CreditNote if payment.settles == "invoice" else Invoice
+    second: type[Document] = Invoice if first is CreditNote else CreditNote
+    common: dict[str, Any] = {
+        "id": "",
+        "reference": against(payment.reference),
+        "date": date,
+        "currency": payment.currency,
+        "customer": settled.customer,
+        "tax_mode": "none",
+        "total": payment.amount,
+    }
+    back, owed = (
+        _on_account(kind, account, f"Takes back the payment of {payment.date}: {words}", common)
+        for kind, words in ((first, "the money"), (second, "what is owed again"))
+    )
+    if settles_on_document and isinstance(back, CreditNote):
+        return [msgspec.structs.replace(back, refund_ledger_account=payment.ledger_account), owed]
+    return [back, opposite(payment, date), owed]
+
+
+def _on_account(kind: type[Document], account: str, words: str, common: dict[str, Any]) -> Document:
+    line = DocumentLine(description=words, amount=common["total"], ledger_account=account)
+    due = {"due_date": common["date"]} if kind is Invoice else {}
+    return kind(**common, **due, lines=(line,), tax_total=Decimal(0))
 
 
 def repayment_of(document: CreditNote, date: dt.date) -> CustomerPayment:

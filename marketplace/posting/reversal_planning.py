@@ -157,7 +157,7 @@ class Assessor:
             self._together(document, own, judged)
         for payment in payments:
             if payment.depends_on_id not in judged:
-                judged[payment.pk] = self._not_in_closed_period(payment, judged[payment.pk])
+                judged[payment.pk] = self._by_itself(payment, judged[payment.pk])
         return judged
 
     def _alone(self, posting: Posting) -> Judgement:
@@ -199,20 +199,27 @@ class Assessor:
         date = getattr(found.record, "date", None)
         if self.closed_until is None or date is None or date > self.closed_until:
             return judged
-        if posting.data_type == "expense":
-            return self._not_in_closed_period(posting, judged)
         first_open = self.closed_until + dt.timedelta(days=1)
         reason = f"Its period is closed, so an entry against it is made on {day_text(first_open)}."
         return replace(judged, action=Action.ENTRY, code="closed_period", reason=reason, entry_date=first_open)
 
-    def _not_in_closed_period(self, posting: Posting, judged: Judgement) -> Judgement:
-        """Nothing we can write undoes it by itself."""
-        is_closed = self.closed_until is not None and posting.occurred_on <= self.closed_until
-        if not judged.is_active or not is_closed:
+    def _by_itself(self, payment: Posting, judged: Judgement) -> Judgement:
+        """A payment in a closed period whose document stays, or is undone without it."""
+        if judged.action != Action.ENTRY or judged.entry_date is None:
             return judged
-        reason = f"It is dated {day_text(posting.occurred_on)}, in a closed period, and no entry against it can be made here."
-        step = f"Enter a journal in {self.ledger_name}, or move the closing date back and plan again."
-        return judged.kept("closed_period", reason, step)
+        if not _account_of_settled(payment):
+            reason = (
+                f"It is dated {day_text(payment.occurred_on)}, in a closed period, and we did not write what it pays, so we do not "
+                "know which ledger account an entry against it would go over."
+            )
+            step = f"Enter a journal in {self.ledger_name}, or move the closing date back and plan again."
+            return judged.kept("closed_period", reason, step)
+        back, owed = ("credit note", "invoice") if _pays_an_invoice(payment) else ("invoice", "credit note")
+        reason = (
+            f"Its period is closed, so on {day_text(judged.entry_date)} the money goes back with a paid {back}, "
+            f"and an open {owed} takes its place."
+        )
+        return replace(judged, reason=reason)
 
     def _together(self, document: Posting, payments: Sequence[Posting], judged: dict[int, Judgement]) -> None:
         """A document goes with all that settles it, or not at all."""
@@ -224,7 +231,7 @@ class Assessor:
         whole = [document, *payments]
         if judged[document.pk].action == Action.NOTHING or document.state == Posting.State.LINKED:
             for payment in payments:
-                judged[payment.pk] = self._not_in_closed_period(payment, judged[payment.pk])
+                judged[payment.pk] = self._by_itself(payment, judged[payment.pk])
         elif kept := next((one for one in whole if _is_kept(judged, one)), None):
             self._keep_together(whole, judged, judged[kept.pk])
         elif any(judged[one.pk].action == Action.ENTRY for one in whole):
@@ -239,11 +246,8 @@ class Assessor:
     def _enter_against(self, document: Posting, payments: Sequence[Posting], judged: dict[int, Judgement]) -> None:
         """Entries against a document and those of its payments that cannot be taken back."""
         left = [payment for payment in payments if judged[payment.pk].action == Action.ENTRY]
-        if left and self._stream(document).settles_on_document and not _is_paid_by(document, left):
-            reason = f"Its period is closed, and {self.ledger_name} pays back in one piece what came in several."
-            step = f"Enter a journal in {self.ledger_name}, or move the closing date back and plan again."
-            closed = judged[document.pk].kept("closed_period", reason, step)
-            return self._keep_together([document, *payments], judged, closed)
+        if settles_on_document(self.slug) and not is_paid_by(document, left):
+            judged |= {payment.pk: self._by_itself(payment, judged[payment.pk]) for payment in left}
         entered = next(judged[one.pk] for one in (document, *left) if judged[one.pk].action == Action.ENTRY)
         judged[document.pk] = replace(
             judged[document.pk],
@@ -284,7 +288,23 @@ def _is_kept(judged: Mapping[int, Judgement], posting: Posting) -> bool:
     return judged[posting.pk].action == Action.KEEP
 
 
-def _is_paid_by(document: Posting, payments: Sequence[Posting]) -> bool:
+def settles_on_document(slug: str) -> bool:
+    """Whether a ledger pays a credit note back on the credit note itself."""
+    return connector(slug).writable("credit_note").settles_on_document
+
+
+def _account_of_settled(payment: Posting) -> str:
+    """The ledger account of the first line of what a payment pays; empty when we did not write that."""
+    settled = payment.depends_on
+    lines = settled.document.get("lines", []) if settled is not None else []
+    return str(lines[0].get("ledger_account", "")) if lines else ""
+
+
+def _pays_an_invoice(payment: Posting) -> bool:
+    return bool(payment.document.get("settles", "invoice") == "invoice")
+
+
+def is_paid_by(document: Posting, payments: Sequence[Posting]) -> bool:
     """Whether these payments are the whole document, into one account."""
     accounts = {payment.ledger_account for payment in payments}
     return len(accounts) == 1 and sum(payment.amount for payment in payments) == document.amount
@@ -310,7 +330,11 @@ def make_plan(*, tenant_id: uuid.UUID, reversal_id: uuid.UUID) -> None:
         reversal = Reversal.objects.select_related("flow", "connection").filter(pk=reversal_id).first()
         if reversal is None or reversal.state != Reversal.State.PLANNING:
             return
-        postings = list(selected(reversal.flow_id, reversal.selection, ZoneInfo(owner.time_zone)).order_by("id"))
+        postings = list(
+            selected(reversal.flow_id, reversal.selection, ZoneInfo(owner.time_zone))
+            .select_related("depends_on")
+            .order_by("id")
+        )
         ledger = ledger_of(reversal.flow, owner)
     connection = reversal.connection
     if connection.state != Connection.State.CONNECTED:

@@ -38,6 +38,7 @@ from marketplace.posting.models import Posting, PostingBatch, Reversal, Reversal
 from marketplace.posting.planning import IN_LEDGER
 from marketplace.posting.reversal_planning import OPEN, Entries, fingerprint_of, is_gone, read_entries
 from marketplace.posting.reversing import finish_reversal, hold_line, mark_taken_back, settle_records
+from marketplace.posting.words import document_words
 from tenants.context import tenant
 
 MOST_ATTEMPTS = 5
@@ -306,12 +307,25 @@ def _answered(reversal: Reversal) -> list[ReversalLine]:
     """Lines whose entry against them was answered, one way or the other."""
     waiting = reversal.lines.filter(action=Action.ENTRY, state=State.DUE)
     answered = waiting.filter(entry__state__in=[*IN_LEDGER, Posting.State.FAILED, Posting.State.WITHDRAWN])
-    stuck = waiting.filter(entry__depends_on__state=Posting.State.FAILED)
-    return list((answered | stuck).distinct().select_related("posting", "entry__depends_on").order_by("phase", "id"))
+    refused = Posting.State.FAILED
+    stuck = waiting.filter(entry__depends_on__state=refused) | waiting.filter(
+        entry__depends_on__depends_on__state=refused
+    )
+    related = ("posting", "entry__depends_on__depends_on")
+    return list((answered | stuck).distinct().select_related(*related).order_by("phase", "id"))
+
+
+def _parts(line: ReversalLine) -> list[Posting]:
+    """The postings that undo one entry, the last of them first."""
+    assert line.entry is not None
+    parts = [line.entry]
+    while (needed := parts[-1].depends_on) is not None and needed.reverses_id is not None:
+        parts.append(needed)
+    return parts
 
 
 def _confirm_entries(run: Run, lines: Lines) -> None:
-    found = run.read([line.entry for line in lines if line.entry is not None and line.entry.state in IN_LEDGER])
+    found = run.read([part for line in lines for part in _parts(line) if part.state in IN_LEDGER])
     with holding_lease(run.tenant_id):
         for line in lines:
             _settle_entry(run, line, found)
@@ -319,13 +333,26 @@ def _confirm_entries(run: Run, lines: Lines) -> None:
 
 
 def _settle_entry(run: Run, line: ReversalLine, found: Entries) -> None:
-    entry = line.entry
-    assert entry is not None
-    shown = found.get((entry.data_type, entry.external_id)) if entry.state in IN_LEDGER else None
-    if shown is not None and not run.stream(entry.data_type).standing(shown).is_void:
+    """An entry is undone when every part of what undoes it is read back in the ledger."""
+    parts = _parts(line)
+    made = [part for part in parts if is_in_books(run.stream(part.data_type), part, found)]
+    if made == parts:
         mark_taken_back([line], run.reversal)
         return
-    problem = entry.problem or (entry.depends_on.problem if entry.depends_on else "") or "The ledger does not show it."
-    Posting.objects.filter(pk=entry.pk, state=Posting.State.PLANNED).update(state=Posting.State.WITHDRAWN)
+    lost = [part.pk for part in parts if part.state in IN_LEDGER and part not in made]
+    Posting.objects.filter(pk__in=lost).update(state=Posting.State.REVERSED, problem=f"{run.ledger} does not show it.")
+    unsent = [part.pk for part in parts if part.state == Posting.State.PLANNED]
+    Posting.objects.filter(pk__in=unsent).update(state=Posting.State.WITHDRAWN)
+    problem = next((part.problem for part in reversed(parts) if part.problem), f"{run.ledger} does not show it.")
     reason = f"The entry against it could not be made: {problem}"
-    hold_line(line, "entry_refused", reason, "Enter it in the ledger by hand, or correct that and plan a new reversal.")
+    own = [part for part in made if part.reverses_id == line.posting_id]
+    if own:
+        words = ", ".join(document_words(part) for part in reversed(own))
+        reason += f" Made already, and standing in {run.ledger} by itself: {words}."
+    hold_line(line, "entry_refused", reason, "Correct that and go on with the rest, or enter it in the ledger by hand.")
+
+
+def is_in_books(stream: WritableStream, part: Posting, found: Entries) -> bool:
+    """Whether a part, read back, stands in the ledger."""
+    shown = found.get((part.data_type, part.external_id)) if part.state in IN_LEDGER else None
+    return shown is not None and not stream.standing(shown).is_void

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -11,8 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.db.models import Count
 
-from connectors.registry import connector
-from connectors.sdk.records import CreditNote, Record, decode, encode
+from connectors.sdk.records import CreditNote, CustomerPayment, Document, Record, decode, encode
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.formatting import day_text
@@ -21,9 +19,9 @@ from marketplace.installations.models import Connection
 from marketplace.mapping.models import Flow
 from marketplace.posting.keys import marked, posting_key
 from marketplace.posting.models import Posting, RecordOutcome, Reversal, ReversalLine
-from marketplace.posting.opposites import opposite, repayment_of
+from marketplace.posting.opposites import money_back, opposite, repayment_of
 from marketplace.posting.planning import FLYING, TAKEN_BACK, UNDER_WAY
-from marketplace.posting.reversal_planning import OPEN, effect_of, selected
+from marketplace.posting.reversal_planning import OPEN, effect_of, is_paid_by, selected, settles_on_document
 from marketplace.posting.summaries import refresh_summary
 from marketplace.sync.columns import columns_of
 from tenants.context import current_tenant
@@ -94,7 +92,11 @@ def confirm_reversal(*, reversal: Reversal, user: User) -> None:
     if current.state != Reversal.State.PLANNED:
         raise UnableToReverse(f"This plan cannot be confirmed: {current.get_state_display().lower()}.")
     _require_connected(current.connection)
-    lines = list(current.lines.exclude(action=Action.KEEP).select_related("posting__record").order_by("id"))
+    lines = list(
+        current.lines.exclude(action=Action.KEEP)
+        .select_related("posting__record", "posting__depends_on")
+        .order_by("id")
+    )
     if not lines:
         raise UnableToReverse("Nothing in this plan can be taken back.")
     record_ids = {line.posting.record_id for line in lines}
@@ -163,48 +165,76 @@ def _put_on_hold(reversal: Reversal, record_ids: Collection[int]) -> None:
 
 
 def _plan_entry(reversal: Reversal, line: ReversalLine, lines: Sequence[ReversalLine]) -> None:
-    """Plan the posting that undoes one entry; the writer sends it as it sends everything."""
-    original, date = line.posting, line.entry_date
+    """Plan the postings that undo one entry; the writer sends them as it sends everything."""
+    date = line.entry_date
     assert date is not None
-    document = decode(original.data_type, msgspec.json.encode(original.document))
-    settles_itself = _settles_on_document(reversal)
-    if original.data_type == "customer_payment":
-        needed = _line_of(original.depends_on_id, lines)
-        if settles_itself:
-            line.entry = needed.entry  # the document's own entry pays it back
-        else:
-            line.entry = _posting_against(line, opposite(document, date), date, needed.entry)
+    document = _document_of(line.posting)
+    settles_itself = settles_on_document(reversal.connection.connector)
+    if isinstance(document, CustomerPayment):
+        line.entry = _against_payment(line, document, lines, settles_itself=settles_itself)
     else:
         against = opposite(document, date)
         if isinstance(against, CreditNote) and settles_itself:
-            against = msgspec.structs.replace(against, refund_ledger_account=_paid_into(original, lines))
-        line.entry = _posting_against(line, against, date, None)
+            against = msgspec.structs.replace(against, refund_ledger_account=_paid_into(line.posting, lines))
+        line.entry = _posting_against(line, against, None)
         if isinstance(document, CreditNote) and document.refund_ledger_account:
-            line.entry = _posting_against(line, repayment_of(document, date), date, line.entry)
+            line.entry = _posting_against(line, repayment_of(document, date), line.entry)
     line.save(update_fields=["entry"])
 
 
-def _settles_on_document(reversal: Reversal) -> bool:
-    return connector(reversal.connection.connector).writable("credit_note").settles_on_document
+def _against_payment(
+    line: ReversalLine, payment: CustomerPayment, lines: Sequence[ReversalLine], *, settles_itself: bool
+) -> Posting:
+    """It pays the entry against its document back; where there is none to pay, it is undone by itself."""
+    date, needed = line.entry_date, _entry_against_settled(line.posting, lines)
+    assert date is not None
+    if needed is not None and needed.document.get("refund_ledger_account"):
+        return needed  # the document's own entry pays it back
+    if needed is not None and not settles_itself:
+        return _posting_against(line, opposite(payment, date), needed)
+    assert line.posting.depends_on is not None  # or the plan would have kept it
+    settled = _document_of(line.posting.depends_on)
+    assert isinstance(settled, Document)
+    entry = None
+    for part in money_back(payment, settled, date, settles_on_document=settles_itself):
+        entry = _posting_against(line, part, entry)
+    assert entry is not None
+    return entry
 
 
-def _line_of(posting_id: int | None, lines: Sequence[ReversalLine]) -> ReversalLine:
-    return next(line for line in lines if line.posting_id == posting_id)
+def _document_of(posting: Posting) -> Record:
+    return decode(posting.data_type, msgspec.json.encode(posting.document))
+
+
+def _entry_against_settled(payment: Posting, lines: Sequence[ReversalLine]) -> Posting | None:
+    """The entry against what a payment pays: planned with it, or made by an earlier reversal."""
+    for line in lines:
+        if line.posting_id == payment.depends_on_id and line.action == Action.ENTRY:
+            return line.entry
+    earlier = ReversalLine.objects.filter(
+        posting=payment.depends_on_id, action=Action.ENTRY, state=State.DONE, entry__state=Posting.State.POSTED
+    )
+    found = earlier.select_related("entry").order_by("-pk").first()
+    return None if found is None else found.entry
 
 
 def _paid_into(original: Posting, lines: Sequence[ReversalLine]) -> str:
-    """The account its payments went to, when they are not taken back themselves; the plan saw to it that there is one."""
-    accounts = [
-        line.posting.ledger_account
-        for line in lines
-        if line.posting.depends_on_id == original.pk and line.action == Action.ENTRY
+    """The account all its payments went to, when they cannot be taken back themselves; empty when they are undone one by one."""
+    payments = [
+        line.posting for line in lines if line.posting.depends_on_id == original.pk and line.action == Action.ENTRY
     ]
-    return accounts[0] if accounts else ""
+    return payments[0].ledger_account if is_paid_by(original, payments) else ""
 
 
-def _posting_against(line: ReversalLine, document: Record, date: dt.date, needed: Posting | None) -> Posting:
-    original = line.posting
-    version = Posting.objects.filter(reverses=original).count() + 1
+def _posting_against(line: ReversalLine, document: Record, needed: Posting | None) -> Posting:
+    """One posting against an entry. What an earlier reversal that stopped half way had made of it already is not made again."""
+    original, date = line.posting, line.entry_date
+    assert date is not None
+    against = Posting.objects.filter(reverses=original)
+    made = against.filter(data_type=document.data_type, state=Posting.State.POSTED).order_by("-pk").first()
+    if made is not None:
+        return made
+    version = against.count() + 1
     key = posting_key(
         tenant_id=current_tenant().pk,
         flow_id=original.flow_id,

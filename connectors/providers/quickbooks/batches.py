@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
 from connectors.providers.quickbooks.client import QuickBooksClient, portions, quoted_list
@@ -12,7 +13,13 @@ from connectors.providers.quickbooks.listing import Entity, fetch_page, fetch_ro
 from connectors.providers.quickbooks.manifest import BATCH_SIZE, PAGE_SIZE
 from connectors.providers.quickbooks.names import item_ids, no_tax_code, party_ids
 from connectors.providers.quickbooks.reading import is_voided, money, note_reference, read_rows, sync_token, version_of
-from connectors.providers.quickbooks.writing import References, document_number, total_of, wanted_party
+from connectors.providers.quickbooks.writing import (
+    References,
+    document_number,
+    is_money_back,
+    total_of,
+    wanted_party,
+)
 from connectors.sdk.client import Client
 from connectors.sdk.errors import RecordRejected
 from connectors.sdk.records import Document, Party, Record
@@ -61,13 +68,21 @@ class Listed(Stream):
 class Written30(Listed, WritableStream):
     """Written through QuickBooks' batch call, whose elements succeed or fail on their own.
 
-    `web_page` opens a document in QuickBooks, by entity. `answers_record`: both sides may change it, so what QuickBooks made of
+    `also_written` are entities that are written but not listed. `web_page` opens a document in QuickBooks, by entity. `answers_record`: both sides may change it, so what QuickBooks made of
     our write is of interest.
     """
 
     batch_size = BATCH_SIZE
+    also_written: ClassVar[tuple[Entity, ...]] = ()
     web_page: ClassVar[dict[str, str]]
     answers_record: ClassVar[bool] = False
+
+    @property
+    def written_entities(self) -> tuple[Entity, ...]:
+        return (*self.entities, *self.also_written)
+
+    def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
+        return fetch_page(company_client(client), self.written_entities, external_ids, self.page_size)
 
     @abstractmethod
     def prepare(self, client: QuickBooksClient, drafts: Sequence[Draft], *, create: bool, key: str) -> list[Prepared]:
@@ -117,7 +132,7 @@ class Written30(Listed, WritableStream):
     ) -> list[Outcome]:
         """The sync tokens just read go along, so what changes on the way is refused by QuickBooks itself."""
         company, known = company_client(client), versions or {}
-        found = fetch_rows(company, self.entities, external_ids, self.page_size)
+        found = fetch_rows(company, self.written_entities, external_ids, self.page_size)
         rows = {row["Id"]: (entity, row) for entity, some in found.items() for row in some}
         outcomes: dict[str, Outcome] = {id: _absent(id) for id in external_ids if id not in rows}
         outcomes |= {id: _stale() for id, (_, row) in rows.items() if known.get(id, version_of(row)) != version_of(row)}
@@ -176,14 +191,14 @@ class Written30(Listed, WritableStream):
             external_id=row["Id"],
             number=str(row.get("DocNumber") or row.get("DisplayName") or ""),
             version=version_of(row),
-            total=total_of(row),
+            total=_signed_total(entity, row),
             url=client.url("web", self.web_page[entity].format(id=row["Id"])),
             raw=row,
             record=self._record(entity, row) if self.answers_record else None,
         )
 
     def _record(self, entity: str, row: Json) -> SourceRecord | None:
-        (converted,) = [known.convert for known in self.entities if known.name == entity]
+        (converted,) = [known.convert for known in self.written_entities if known.name == entity]
         records, _ = read_rows([row], converted)
         return records[0] if records else None
 
@@ -194,6 +209,11 @@ def _create_items(prepared: Sequence[Prepared]) -> list[Json]:
         for number, one in enumerate(prepared)
         if not isinstance(one, RecordRejected)
     ]
+
+
+def _signed_total(entity: str, row: Json) -> Decimal | None:
+    total = total_of(row)
+    return -total if total is not None and is_money_back(entity, row) else total
 
 
 def _is_void_already(row: Json) -> bool:

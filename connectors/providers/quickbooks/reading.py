@@ -323,20 +323,47 @@ def transfer(row: Json) -> BankTransfer:
     )
 
 
+def deposit(row: Json) -> Expense:
+    """Money that came back from a supplier into an account: a negative expense."""
+    if is_deleted(row):
+        return _deleted_expense(row)
+    lines = [line for line in row.get("Line", []) if line.get("DetailType") == "DepositLineDetail"]
+    first = lines[0] if lines else {}
+    detail = first.get("DepositLineDetail") or {}
+    total = money(row["TotalAmt"])
+    return Expense(
+        id=text(row, "Id"),
+        date=day(text(row, "TxnDate")),
+        updated_at=updated_at(row),
+        currency=text(row["CurrencyRef"], "value"),
+        amount=-total,
+        paid_from_ledger_account=text(row["DepositToAccountRef"], "value"),
+        ledger_account=ref(detail, "AccountRef"),
+        supplier=Party(id=ref(detail, "Entity"), name=ref_name(detail, "Entity")),
+        description=str(first.get("Description") or ""),
+        reference=note_reference(row),
+        status="void" if is_voided(row, total) else "open",
+    )
+
+
+def _deleted_expense(row: Json) -> Expense:
+    stamp = updated_at(row)
+    return Expense(
+        id=text(row, "Id"),
+        date=stamp.date(),
+        updated_at=stamp,
+        currency=NO_CURRENCY,
+        amount=Decimal(0),
+        paid_from_ledger_account="",
+        ledger_account="",
+        status="void",
+    )
+
+
 def purchase(row: Json) -> Expense:
     """Money spent from an account; a credit (money that came back) is negative."""
     if is_deleted(row):
-        stamp = updated_at(row)
-        return Expense(
-            id=text(row, "Id"),
-            date=stamp.date(),
-            updated_at=stamp,
-            currency=NO_CURRENCY,
-            amount=Decimal(0),
-            paid_from_ledger_account="",
-            ledger_account="",
-            status="void",
-        )
+        return _deleted_expense(row)
     lines = [line for line in row.get("Line", []) if line.get("DetailType") == "AccountBasedExpenseLineDetail"]
     first = lines[0] if lines else {}
     detail = first.get("AccountBasedExpenseLineDetail") or {}

@@ -17,7 +17,7 @@ Json = dict[str, Any]
 #: QuickBooks' servers tell time where they stand.
 SERVER_ZONE = ZoneInfo("America/Los_Angeles")
 
-TRANSACTIONS = ("Invoice", "CreditMemo", "RefundReceipt", "Payment", "Transfer", "Purchase")
+TRANSACTIONS = ("Invoice", "CreditMemo", "RefundReceipt", "Payment", "Transfer", "Purchase", "Deposit")
 PEOPLE = ("Customer", "Vendor")
 NAMED = (*PEOPLE, "Account", "Item", "TaxCode", "TaxRate")
 SINGLES = ("CompanyInfo", "Preferences")

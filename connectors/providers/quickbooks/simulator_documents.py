@@ -61,6 +61,7 @@ class Documents:
         document = self._build(entity, body)
         if not is_staff:
             self.books.check_open(document["TxnDate"])
+            _check_credit(document)
         if entity in SALES:
             self._number(entity, document, "", allow_duplicates)
         if entity == "Payment":
@@ -124,7 +125,12 @@ class Documents:
     def _build(self, entity: str, body: Json) -> Json:
         if entity in SALES:
             return self._sales(entity, body)
-        return {"Payment": self._payment, "Transfer": self._transfer, "Purchase": self._purchase}[entity](body)
+        return {
+            "Payment": self._payment,
+            "Transfer": self._transfer,
+            "Purchase": self._purchase,
+            "Deposit": self._deposit,
+        }[entity](body)
 
     def _sales(self, entity: str, body: Json) -> Json:
         books = self.books
@@ -384,6 +390,46 @@ class Documents:
             **self._rate(body, currency, total),
         }
 
+    def _deposit(self, body: Json) -> Json:
+        """Money straight into an account, not the takings that wait among the undeposited funds."""
+        books = self.books
+        account = books.account(body, "DepositToAccountRef", DEPOSITABLE)
+        currency = books.currency(body, books.home)
+        if not body.get("Line"):
+            raise faults.missing("Line")
+        lines = [self._deposit_line(line, str(number)) for number, line in enumerate(body["Line"], 1)]
+        total = sum((line["Amount"] for line in lines), ZERO)
+        if total <= 0:
+            raise faults.business("Business Validation Error: The transaction amount must be greater than 0.")
+        return {
+            **({"PrivateNote": body["PrivateNote"]} if body.get("PrivateNote") else {}),
+            "TxnDate": books.date(body),
+            "CurrencyRef": {"value": currency},
+            "DepositToAccountRef": books.account_ref(account),
+            "Line": lines,
+            "TotalAmt": total,
+            **self._rate(body, currency, total),
+        }
+
+    def _deposit_line(self, line: Json, id: str) -> Json:
+        if line.get("DetailType") != "DepositLineDetail":
+            raise faults.invalid_value("DetailType", line.get("DetailType"))
+        detail = line.get("DepositLineDetail") or {}
+        account, entity = self.books.account(detail, "AccountRef"), detail.get("Entity") or {}
+        payee = self.books.active(entity.get("type") or "Vendor", str(entity["value"])) if entity.get("value") else None
+        named = {"value": payee["Id"], "name": payee["DisplayName"], "type": entity.get("type")} if payee else {}
+        return {
+            "Id": id,
+            "LineNum": int(id),
+            **({"Description": line["Description"]} if line.get("Description") else {}),
+            "Amount": line_amount(line),
+            "DetailType": "DepositLineDetail",
+            "DepositLineDetail": {
+                "AccountRef": self.books.account_ref(account),
+                **({"Entity": named} if named else {}),
+            },
+        }
+
     def _purchase(self, body: Json) -> Json:
         books = self.books
         kind = str(body.get("PaymentType") or "")
@@ -454,6 +500,11 @@ class Documents:
         if self.books.is_american or mode == "NotApplicable":
             return "", ()
         return self._tax(detail, mode)
+
+
+def _check_credit(document: Json) -> None:
+    if document.get("Credit") and document["PaymentType"] != "CreditCard":
+        raise faults.business("Business Validation Error: Credit is valid only for CreditCard transactions.")
 
 
 def _settled_by(payment: Json) -> dict[tuple[str, str], Decimal]:

@@ -48,6 +48,15 @@ def as_record(entity: str, row: Json) -> Record | None:
             )
         case "Purchase":
             return _purchase(row)
+        case "Deposit":
+            detail = row["Line"][0]["DepositLineDetail"]
+            return Expense(
+                **_common(row),
+                amount=-row["TotalAmt"],
+                paid_from_ledger_account=row["DepositToAccountRef"]["value"],
+                ledger_account=detail["AccountRef"]["value"],
+                supplier=_party(detail.get("Entity")),
+            )
         case "Customer":
             return Customer(id=row["Id"], name=row["DisplayName"], currency=row["CurrencyRef"]["value"])
     return None

@@ -24,11 +24,12 @@ from connectors.providers.quickbooks.batches import (
 from connectors.providers.quickbooks.client import QuickBooksClient, quoted
 from connectors.providers.quickbooks.listing import Entity
 from connectors.providers.quickbooks.manifest import PAGE_SIZE
-from connectors.providers.quickbooks.names import display_name, name_key
+from connectors.providers.quickbooks.names import display_name, name_key, remember_accounts
 from connectors.providers.quickbooks.reading import (
     NO_TAX,
     company,
     customer,
+    deposit,
     ledger_account,
     money,
     payment,
@@ -297,39 +298,52 @@ class BankTransfers(Written30):
         return each(drafts, lambda draft: ("Transfer", transfer_body(typed(draft, BankTransfer), draft.reference)))
 
     def search(self, drafts: Sequence[Draft]) -> list[tuple[Entity, str]]:
-        days = sorted({one.date.isoformat() for one in documents_of(drafts, BankTransfer)})
-        (entity,) = self.entities
-        return [
-            (entity, f"select * from Transfer where TxnDate = {quoted(day)} maxresults {PAGE_SIZE}") for day in days
-        ]
+        return by_day(self.entities[0], documents_of(drafts, BankTransfer))
+
+
+def by_day(entity: Entity, documents: Sequence[BankTransfer] | Sequence[Expense]) -> list[tuple[Entity, str]]:
+    """For what has no number: everything of these days, to be recognised by its memo."""
+    days = sorted({one.date.isoformat() for one in documents})
+    return [
+        (entity, f"select * from {entity.name} where TxnDate = {quoted(day)} maxresults {PAGE_SIZE}") for day in days
+    ]
 
 
 class Expenses(Written30):
+    """Purchases. Money that came back to a bank account is written as a deposit; deposits are not listed, because most of
+    them are takings."""
+
     data_type = "expense"
     label = "Expenses"
     record = Expense
     fields = labels.EXPENSE
     deletes = "feed"
     entities = (Entity("Purchase", purchase),)
-    web_page = {"Purchase": "/app/expense?txnId={id}"}
+    also_written = (Entity("Deposit", deposit),)
+    web_page = {"Purchase": "/app/expense?txnId={id}", "Deposit": "/app/deposit?txnId={id}"}
 
     def prepare(self, client: QuickBooksClient, drafts: Sequence[Draft], *, create: bool, key: str) -> list[Prepared]:
         expenses = documents_of(drafts, Expense)
         parties = [(one.supplier, one.currency) for one in expenses]
         references = References(
             parties=party_references(client, "Vendor", parties, create=create, key=key),
-            card_accounts=_card_accounts(client),
+            card_accounts=_card_accounts(client, expenses),
         )
-        return each(
-            drafts, lambda draft: ("Purchase", expense_body(typed(draft, Expense), draft.reference, references))
-        )
+        return each(drafts, lambda draft: expense_body(typed(draft, Expense), draft.reference, references))
 
     def search(self, drafts: Sequence[Draft]) -> list[tuple[Entity, str]]:
-        return [by_number(self.entities[0], "DocNumber", (draft.reference[:NUMBER_LENGTH] for draft in drafts))]
+        """Deposits have no number to search by."""
+        by_reference = by_number(self.entities[0], "DocNumber", (draft.reference[:NUMBER_LENGTH] for draft in drafts))
+        back = [draft for draft in drafts if typed(draft, Expense).amount < 0]
+        return [by_reference, *by_day(self.also_written[0], documents_of(back, Expense))]
 
 
-def _card_accounts(client: QuickBooksClient) -> frozenset[str]:
-    """QuickBooks books spending from a credit card differently; known once the chart was read for another document."""
+def _card_accounts(client: QuickBooksClient, expenses: Sequence[Expense]) -> frozenset[str]:
+    """QuickBooks books spending from a credit card differently; known once the chart was read for another document. Money that
+    came back is another kind of document then, so the chart is read for it."""
+    if any(one.amount < 0 and one.paid_from_ledger_account not in client.known("Account") for one in expenses):
+        answer = client.query(f"select * from Account where {_ACTIVE_OR_NOT} maxresults {PAGE_SIZE}")
+        remember_accounts(client, answer.get("Account", []))
     accounts = client.known("Account")
     return frozenset(id for id, account in accounts.items() if account["type"] == "Credit Card")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -44,7 +45,7 @@ from connectors.sdk.records import (
     Invoice,
     Party,
 )
-from connectors.sdk.streams import Outcome, SourceRecord
+from connectors.sdk.streams import Outcome, SourceRecord, Written
 
 STANDARD, NO_VAT = "2", "10"
 
@@ -391,22 +392,50 @@ def test_credit_note_is_not_paid_back_by_a_payment(kestrel: Company) -> None:
     assert "refund receipt" in rejected(outcome).user_message
 
 
-def test_money_that_came_back_is_a_negative_expense(kestrel: Company) -> None:
-    expense = Expense(
-        id="",
-        date=kestrel.now.date(),
-        currency="GBP",
-        amount=Decimal("-3.63"),
-        paid_from_ledger_account=CLEARING,
-        ledger_account=FEES,
-        supplier=Party(name="Stripe"),
-        reference="TO-E1",
-        tax_rate=STANDARD,
+def money_back(company: Company, **changes: Any) -> Expense:
+    values: dict[str, Any] = {
+        "id": "",
+        "date": company.now.date(),
+        "currency": "GBP",
+        "amount": Decimal("-3.63"),
+        "paid_from_ledger_account": CLEARING,
+        "ledger_account": FEES,
+        "supplier": Party(name="Stripe"),
+        "reference": "TO-E1",
+    }
+    return Expense(**{**values, **changes})
+
+
+def test_money_that_came_back_to_a_bank_account_is_a_deposit(kestrel: Company) -> None:
+    """A purchase with `Credit` is for cards only."""
+    wanted = drafts([money_back(kestrel)])
+    (outcome,) = Expenses().create(kestrel.client, wanted, key="fees")
+    assert written(outcome).total == Decimal("-3.63")
+    assert Expenses().find(kestrel.client, wanted)["key-0"].external_id == written(outcome).external_id
+    (found,) = Expenses().fetch(kestrel.client, [written(outcome).external_id]).records
+    assert isinstance(found.record, Expense)
+    assert (found.record.amount, found.record.ledger_account, found.record.reference) == (
+        Decimal("-3.63"),
+        FEES,
+        "TO-E1",
     )
+    (gone,) = Expenses().void(kestrel.client, [found.external_id])
+    assert isinstance(gone, Written)
+    assert not Expenses().fetch(kestrel.client, [found.external_id]).records
+
+
+def test_money_that_came_back_to_a_card_is_a_credit_on_it(kestrel: Company) -> None:
+    expense = money_back(kestrel, paid_from_ledger_account="41", tax_rate=STANDARD)
     (outcome,) = Expenses().create(kestrel.client, drafts([expense]), key="fees")
+    assert written(outcome).total == Decimal("-3.63")
     read = Expenses.entities[0].convert(written(outcome).raw)
     assert isinstance(read, Expense)
     assert (read.amount, read.ledger_account, read.tax_rate) == (Decimal("-3.63"), FEES, STANDARD)
+
+
+def test_purchase_tax_does_not_come_back_with_a_deposit(kestrel: Company) -> None:
+    (outcome,) = Expenses().create(kestrel.client, drafts([money_back(kestrel, tax_rate=STANDARD)]), key="fees")
+    assert "journal entry" in rejected(outcome).user_message
 
 
 def test_what_is_gone_cannot_be_taken_back_and_says_so(kestrel: Company) -> None:

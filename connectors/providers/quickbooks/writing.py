@@ -171,10 +171,44 @@ def transfer_body(transfer: BankTransfer, reference: str) -> Json:
     }
 
 
-def expense_body(expense: Expense, reference: str, references: References) -> Json:
-    """A purchase; a negative amount is money that came back."""
-    supplier = expense.supplier
-    entity = references.party(supplier, expense.currency) | {"type": "Vendor"} if supplier != Party() else {}
+def expense_body(expense: Expense, reference: str, references: References) -> tuple[str, Json]:
+    """A purchase. Money that came back (a negative amount) is a credit on a card, and a deposit into any other account."""
+    if expense.amount < 0 and expense.paid_from_ledger_account not in references.card_accounts:
+        return "Deposit", _deposit_body(expense, reference, references)
+    return "Purchase", _purchase_body(expense, reference, references)
+
+
+def _deposit_body(expense: Expense, reference: str, references: References) -> Json:
+    if expense.tax_rate:
+        raise RecordRejected(
+            "QuickBooks takes no purchase tax back with a deposit: enter it in QuickBooks as a journal entry.",
+            code="other",
+        )
+    detail = {
+        "AccountRef": {"value": expense.ledger_account},
+        "Entity": _supplier(expense, references),
+    }
+    line = {
+        "DetailType": "DepositLineDetail",
+        "Amount": -expense.amount,
+        "Description": expense.description,
+        "DepositLineDetail": present(detail),
+    }
+    return {
+        "DepositToAccountRef": {"value": expense.paid_from_ledger_account},
+        "TxnDate": expense.date.isoformat(),
+        "CurrencyRef": {"value": expense.currency},
+        "PrivateNote": reference,
+        "Line": [present(line)],
+    }
+
+
+def _supplier(expense: Expense, references: References) -> Json:
+    named = expense.supplier != Party()
+    return references.party(expense.supplier, expense.currency) | {"type": "Vendor"} if named else {}
+
+
+def _purchase_body(expense: Expense, reference: str, references: References) -> Json:
     includes_tax = expense.tax_rate != "" and expense.tax_rate not in UNITED_STATES_CODES
     detail = {
         "AccountRef": {"value": expense.ledger_account},
@@ -193,7 +227,7 @@ def expense_body(expense: Expense, reference: str, references: References) -> Js
             "AccountRef": {"value": expense.paid_from_ledger_account},
             "PaymentType": "CreditCard" if is_card else "Cash",
             "Credit": True if expense.amount < 0 else None,
-            "EntityRef": entity,
+            "EntityRef": _supplier(expense, references),
             "TxnDate": expense.date.isoformat(),
             "CurrencyRef": {"value": expense.currency},
             "DocNumber": reference[:NUMBER_LENGTH],
@@ -236,3 +270,8 @@ def total_of(row: Json) -> Decimal | None:
     """QuickBooks' own sum, where the object has one."""
     value = row.get("TotalAmt", row.get("Amount"))
     return None if value is None else Decimal(value)
+
+
+def is_money_back(entity: str, row: Json) -> bool:
+    """Whether an expense is one the other way round; QuickBooks' sums have no sign."""
+    return entity == "Deposit" or bool(row.get("Credit"))

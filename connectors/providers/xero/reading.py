@@ -240,7 +240,7 @@ def bank_transfer(raw: Raw, currency: str) -> BankTransfer:
 
 
 def expense(raw: Raw) -> Expense:
-    """Xero allows several lines; the first one names the ledger account and tax rate of the whole."""
+    """Xero allows several lines; the first one names the ledger account and tax rate of the whole. Received money is negative."""
     lines, _ = _lines(raw.get("LineItems") or ())
     first = lines[0] if lines else DocumentLine(description="", amount=Decimal(0), ledger_account="")
     return Expense(
@@ -248,7 +248,7 @@ def expense(raw: Raw) -> Expense:
         date=_required_day(raw),
         updated_at=moment(raw.get("UpdatedDateUTC")),
         currency=raw["CurrencyCode"],
-        amount=money(raw["Total"]),
+        amount=-money(raw["Total"]) if raw.get("Type") == "RECEIVE" else money(raw["Total"]),
         paid_from_ledger_account=account_code(raw["BankAccount"]),
         ledger_account=first.ledger_account,
         supplier=_party(raw.get("Contact")),

@@ -81,12 +81,14 @@ def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 class XeroStream(Stream):
-    """One collection. `only` is the `where` filter that leaves out what we do not follow."""
+    """One collection. `only` is the `where` filter that leaves out what we do not follow, `ours` the one for what we look up because
+    we wrote it, where that is more."""
 
     path: ClassVar[str]
     list_key: ClassVar[str]
     id_key: ClassVar[str]
     only: ClassVar[str] = ""
+    ours: ClassVar[str] = ""
     params: ClassVar[Mapping[str, str]] = {}
     takes_ids: ClassVar[bool] = False
     page_size: ClassVar[int] = 1000
@@ -134,10 +136,13 @@ class XeroStream(Stream):
     def rows(self, client: Client, external_ids: Sequence[str]) -> list[Row]:
         """The objects with these ids as Xero has them now."""
         if self.takes_ids:
-            asks = [{**self.asked(self.only), "IDs": ",".join(ids)} for ids in chunks(external_ids, IDS_PER_CALL)]
+            asks = [
+                {**self.asked(self.ours or self.only), "IDs": ",".join(ids)}
+                for ids in chunks(external_ids, IDS_PER_CALL)
+            ]
         else:
             asks = [
-                self.asked(self.only, " OR ".join(f'{self.id_key}==guid("{id}")' for id in ids))
+                self.asked(self.ours or self.only, " OR ".join(f'{self.id_key}==guid("{id}")' for id in ids))
                 for ids in chunks(external_ids, CONDITIONS_PER_CALL)
             ]
         return [row for params in asks for row in self.listed(client, params)]
@@ -284,7 +289,7 @@ class WritableXeroStream(XeroStream, WritableStream):
         found: dict[str, Written] = {}
         for references in chunks(list(by_reference), CONDITIONS_PER_CALL):
             conditions = " OR ".join(f"{self.reference_key}=={quoted(text)}" for text in references)
-            for row in self.listed(client, self.asked(self.only, conditions)):
+            for row in self.listed(client, self.asked(self.ours or self.only, conditions)):
                 for draft in by_reference.get(row.get(self.reference_key, ""), ()):
                     if not self.is_void(row) and self.is_same(draft, row):
                         one = self.written(client, row)

@@ -41,6 +41,7 @@ class Kind:
     prefix: str = ""
     event: str = ""
     our_type: str = ""
+    also_ours: str = ""
 
 
 INVOICES = Kind(
@@ -69,6 +70,7 @@ BANK_TRANSACTIONS = Kind(
     types={"SPEND": "IsSupplier", "RECEIVE": "IsCustomer"},
     record=reading.expense,
     our_type="SPEND",
+    also_ours="RECEIVE",
 )
 
 
@@ -131,7 +133,7 @@ class Documents:
             if row["Type"] == kind.our_type:
                 books.index(kind.collection).put(row[kind.number_key], {"id": row[kind.id_key]})
         books.put(kind.collection, row, at=at)
-        if row["Type"] == kind.our_type:
+        if row["Type"] in (kind.our_type, kind.also_ours):
             self.note(row, by=by, action=action)
         self.tell(row, is_new=action == "create")
         return row

@@ -21,7 +21,7 @@ from connectors.sdk import records
 from connectors.sdk.client import Client
 from connectors.sdk.errors import RecordRejected
 from connectors.sdk.records import Record
-from connectors.sdk.streams import Cursor, Draft, Field, Outcome, Page, SourceRecord, Stream
+from connectors.sdk.streams import Cursor, Draft, Field, Outcome, Page, SourceRecord, Stream, Written
 
 #: Unit amounts keep four decimals, so that a price per piece multiplies back to the line's amount.
 DOCUMENT_PARAMS = {**BATCH_PARAMS, "unitdp": "4"}
@@ -245,6 +245,8 @@ class BankTransfers(WholeList, WritableXeroStream):
 
 
 class Expenses(WritableXeroStream):
+    """Spent money. What came back is written as received money, which is not listed: most of it is takings."""
+
     data_type: ClassVar[str] = "expense"
     label: ClassVar[str] = "Spent money"
     record: ClassVar[type[Record]] = records.Expense
@@ -253,6 +255,7 @@ class Expenses(WritableXeroStream):
     list_key: ClassVar[str] = "BankTransactions"
     id_key: ClassVar[str] = "BankTransactionID"
     only: ClassVar[str] = 'Type=="SPEND"'
+    ours: ClassVar[str] = 'Type=="SPEND" OR Type=="RECEIVE"'
     params: ClassVar[dict[str, str]] = {"unitdp": "4"}
     write_params: ClassVar[dict[str, str]] = DOCUMENT_PARAMS
     page_url: ClassVar[str] = "https://go.xero.com/Bank/ViewTransaction.aspx?bankTransactionID={id}"
@@ -262,6 +265,12 @@ class Expenses(WritableXeroStream):
 
     def write(self, draft: Draft) -> Row:
         return writing.expense(draft)
+
+    def written(self, client: Client, element: Row) -> Written:
+        found = super().written(client, element)
+        if element.get("Type") != "RECEIVE" or found.total is None:
+            return found
+        return replace(found, total=-found.total)
 
     def voided(self, row: Row) -> Row:
         """Xero wants the required fields again, even to delete."""

@@ -133,19 +133,19 @@ def bank_transfer(draft: Draft) -> Body:
 
 
 def expense(draft: Draft) -> Body:
-    """The amount is what left the account, so it includes any tax."""
+    """The amount is what left the account, so it includes any tax; a negative one came back to it."""
     spent = _expect(draft, Expense)
     account = "AccountID" if is_guid(spent.ledger_account) else "AccountCode"
     line: Body = {
         "Description": spent.description or spent.reference or draft.reference,
         "Quantity": Decimal(1),
-        "UnitAmount": spent.amount,
+        "UnitAmount": abs(spent.amount),
         account: spent.ledger_account,
     }
     if spent.tax_rate:
         line["TaxType"] = spent.tax_rate
     return {
-        "Type": "SPEND",
+        "Type": "RECEIVE" if spent.amount < 0 else "SPEND",
         "Contact": _contact(spent.supplier),
         "BankAccount": account_reference(spent.paid_from_ledger_account),
         "Date": str(spent.date),
