@@ -78,6 +78,7 @@ class Judgement:
 
 def selected(flow_id: uuid.UUID, selection: Mapping[str, Any], zone: ZoneInfo) -> QuerySet[Posting]:
     """Everything the ledger has, or may have, of the records a selection is about: `posting` (one entry), `batch` (one request),
+    `rest` (what an earlier reversal left),
     or a period, `by` the day it was "written" or the day it is "dated"."""
     ours = Posting.objects.filter(flow_id=flow_id, reverses=None)
     chosen = ours.filter(state=Posting.State.POSTED)
@@ -85,6 +86,9 @@ def selected(flow_id: uuid.UUID, selection: Mapping[str, Any], zone: ZoneInfo) -
         chosen = chosen.filter(pk=selection["posting"])
     elif "batch" in selection:
         chosen = chosen.filter(batch_id=selection["batch"])
+    elif "rest" in selection:
+        left = ReversalLine.objects.filter(reversal=selection["rest"], state=ReversalLine.State.HELD)
+        chosen = chosen.filter(pk__in=left.values("posting"))
     else:
         first, last = (dt.date.fromisoformat(selection[name]) for name in ("first", "last"))
         chosen = chosen.filter(_within(selection["by"], first, last, zone))

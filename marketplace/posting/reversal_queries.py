@@ -79,17 +79,46 @@ def effect_rows(reversal: Reversal) -> list[Effect]:
 
 def totals(reversal: Reversal) -> list[Total]:
     """By what is done and by kind of document; contacts have no money."""
-    rows = (
-        reversal.lines.values("action", "posting__data_type", "posting__currency", "phase")
-        .annotate(count=Count("id"), amount=Sum("posting__amount"))
-        .order_by("action", "phase", "posting__currency")
-    )
     order = [Action.VOID, Action.ENTRY, Action.NOTHING, Action.KEEP]
-    found = [
-        Total(row["action"], _kind(row["posting__data_type"], row["count"]), row["count"], row["amount"], row["posting__currency"])
+    return sorted(_totals(reversal.lines.all(), "action"), key=lambda total: order.index(Action(total.action)))
+
+
+def _totals(lines: QuerySet[ReversalLine], by: str) -> list[Total]:
+    """`action` of each is what it was grouped by."""
+    rows = (
+        lines.values(by, "posting__data_type", "posting__currency", "phase")
+        .annotate(count=Count("id"), amount=Sum("posting__amount"))
+        .order_by(by, "phase", "posting__currency")
+    )
+    return [
+        Total(row[by], _kind(row["posting__data_type"], row["count"]), row["count"], row["amount"], row["posting__currency"])
         for row in rows
     ]  # fmt: skip
-    return sorted(found, key=lambda total: order.index(Action(total.action)))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a reversal that ended took back and what it left, as phrases; `rest` is how many entries could be tried again."""
+
+    gone: list[str]
+    left: list[str]
+    rest: int
+
+
+def result_of(reversal: Reversal) -> Result:
+    found = _totals(reversal.lines.filter(state__in=[State.DONE, State.HELD]), "state")
+    rest = reversal.lines.filter(state=State.HELD, posting__state=Posting.State.POSTED).exclude(
+        posting__data_type="customer"
+    )
+    return Result(
+        [_phrase(one) for one in found if one.action == State.DONE],
+        [_phrase(one) for one in found if one.action == State.HELD],
+        rest.count(),
+    )
+
+
+def _phrase(total: Total) -> str:
+    return f"{number_text(total.count)} {total.words}{_money(total)}"
 
 
 def _kind(data_type: str, count: int) -> str:
@@ -152,7 +181,7 @@ def happens(reversal: Reversal, found: Sequence[Total]) -> list[str]:
         Action.NOTHING: f"gone from {ledger} already: only noted here",
     }
     return [
-        f"{number_text(one.count)} {one.words}{_money(one)} {'is' if one.count == 1 else 'are'} {words[Action(one.action)]}."
+        f"{_phrase(one)} {'is' if one.count == 1 else 'are'} {words[Action(one.action)]}."
         for one in found
         if one.action != Action.KEEP
     ]

@@ -230,9 +230,20 @@ def _settle(run: Run, stream: WritableStream, outcomes: Mapping[ReversalLine, Ou
         if line in gone:
             continue
         if isinstance(outcome, RecordRejected):
-            hold_line(line, outcome.code, outcome.user_message, "Correct that in the ledger, then plan a new reversal.")
+            hold_line(line, outcome.code, outcome.user_message, _next_step(run, outcome.code))
         else:
             ReversalLine.objects.filter(pk=line.pk).update(state=State.UNCERTAIN)
+
+
+def _next_step(run: Run, code: str) -> str:
+    """What a person does about a refusal before the rest is planned."""
+    steps = {
+        "reconciled": f"Undo the reconciliation in {run.ledger}, then plan the rest.",
+        "deposited": f"Take it out of the deposit it is in, in {run.ledger}, then plan the rest.",
+        "closed_period": "Plan the rest: it gets an entry against it in the first open period.",
+        "stale": f"Look at it in {run.ledger}, then plan the rest.",
+    }
+    return steps.get(code, f"Correct that in {run.ledger}, then plan the rest.")
 
 
 def was_taken_back(stream: WritableStream, entry: SourceRecord | None) -> bool:

@@ -29,6 +29,7 @@ from marketplace.posting.reversal_queries import (
     lines_of,
     problem_of,
     progress_of,
+    result_of,
     reversals,
     shown_counts,
     totals,
@@ -38,6 +39,7 @@ from marketplace.posting.reversing import (
     ask_for_reversal,
     confirm_reversal,
     discard_reversal,
+    go_on,
     plan_again,
 )
 from marketplace.posting.words import document_words
@@ -162,6 +164,7 @@ def _page(request: TenantRequest, found: Reversal, form: ConfirmForm, status: in
         "happens": happens(found, counted),
         "effect": effect_rows(found),
         "is_whole": all(row.after == 0 for row in effect_rows(found)),
+        "result": result_of(found) if found.state == Reversal.State.DONE else None,
         "stay_count": lines_of(found, "stays").count(),
         "shown": shown,
         "filters": shown_counts(found),
@@ -201,6 +204,19 @@ def replan(request: TenantRequest, reversal_id: uuid.UUID) -> HttpResponse:
 @member(Role.BOOKKEEPER)
 def discard(request: TenantRequest, reversal_id: uuid.UUID) -> HttpResponse:
     return _act(request, reversal_id, discard_reversal, "The plan was discarded. Nothing was taken back.")
+
+
+@require_POST
+@member(Role.BOOKKEEPER)
+def take_the_rest(request: TenantRequest, reversal_id: uuid.UUID) -> HttpResponse:
+    """A new plan for what this one left."""
+    found = _reversal(reversal_id)
+    try:
+        made = go_on(reversal=found, user=request.user)
+    except UnableToReverse as error:
+        messages.error(request, str(error))
+        return redirect("reversal", request.tenant.slug, found.pk)
+    return redirect("reversal", request.tenant.slug, made.pk)
 
 
 def _act(request: TenantRequest, reversal_id: uuid.UUID, act: Any, done: str) -> HttpResponse:

@@ -31,6 +31,7 @@ Action, State = ReversalLine.Action, ReversalLine.State
 _UTC = ZoneInfo("UTC")
 
 WHOLLY, IN_PART, LEFT = TAKEN_BACK
+THE_REST = "What was left of: "
 
 
 class UnableToReverse(Exception):
@@ -58,6 +59,19 @@ def ask_for_reversal(*, flow: Flow, selection: Mapping[str, Any], covers: str, r
     _request_plan(reversal)
     _record(user, "planned", reversal, f"Asked what taking back would do: {covers}", {"reason": reversal.reason})
     return reversal
+
+
+def go_on(*, reversal: Reversal, user: User) -> Reversal:
+    """Have what a reversal left planned anew, as the ledger stands now. Raises `UnableToReverse`."""
+    if reversal.state != Reversal.State.DONE:
+        raise UnableToReverse("It has not ended yet.")
+    return ask_for_reversal(
+        flow=reversal.flow,
+        selection={"rest": str(reversal.pk)},
+        covers=f"{THE_REST}{reversal.covers.removeprefix(THE_REST)}",
+        reason=reversal.reason,
+        user=user,
+    )
 
 
 def _require_connected(connection: Connection) -> None:

@@ -17,5 +17,6 @@ urlpatterns = [
     path("o/<slug:tenant_slug>/reversals/<uuid:reversal_id>/confirm/", reversal_views.confirm, name="confirm_reversal"),
     path("o/<slug:tenant_slug>/reversals/<uuid:reversal_id>/plan/", reversal_views.replan, name="replan_reversal"),
     path("o/<slug:tenant_slug>/reversals/<uuid:reversal_id>/discard/", reversal_views.discard, name="discard_reversal"),
+    path("o/<slug:tenant_slug>/reversals/<uuid:reversal_id>/rest/", reversal_views.take_the_rest, name="take_the_rest"),
     path("o/<slug:tenant_slug>/reversals/<uuid:reversal_id>/lines.csv", reversal_views.export, name="reversal_export"),
 ]

@@ -53,7 +53,7 @@ LEAST = {
     "bookkeeper": """
         add_flow change_scope compare_again decide_issues decide_message decide_source_of_truth discard_reversal flow_choices move_flow new_flow
         new_reversal pause_flow preview_mapping read_lists read_now replan_reversal resolve_pairs restore_mapping resume_flow
-        run_sandbox save_mapping
+        run_sandbox save_mapping take_the_rest
     """,
     "admin": """
         audit_export audit_trail choose_organisation confirm_reversal flow_targets go_live install invite_member member reconnect

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from connectors.registry import connector
-from connectors.sdk.records import Company
+from connectors.sdk.records import (
+    BankTransfer,
+    Company,
+    CreditNote,
+    CustomerPayment,
+    DocumentLine,
+    Expense,
+    Invoice,
+    Party,
+    Record,
+)
 from marketplace.installations.clients import client_for
+from marketplace.posting.keys import marked
 from marketplace.posting.models import Posting, Reversal, ReversalLine
 from marketplace.posting.reversal_planning import make_plan
 from marketplace.posting.reversing import ask_for_reversal, confirm_reversal
 from marketplace.posting.tasks import post
 from tenants.context import tenant
+from tests.cutover.world import shadow
 from tests.posting.world import Books
 
+DAY = dt.date(2026, 10, 10)
 ALL = {"by": "dated", "first": "2026-01-01", "last": "2026-12-31"}
 
 
@@ -109,3 +123,115 @@ def taken(books: Books) -> list[tuple[str, str]]:
     with books.simulator.lock:
         lines = books.simulator.ledger.after(0)
     return [(line["data_type"], line["id"]) for line in lines if line["action"] in ("void", "delete")]
+
+
+def post_documents(books: Books, *documents: Record | tuple[Record, int]) -> list[Posting]:
+    """Documents no order makes, written as any are. One in a pair settles the document with that number in this list."""
+    made: list[Posting] = []
+    with tenant(books.owner):
+        for number, given in enumerate(documents):
+            document, settled = given if isinstance(given, tuple) else (given, None)
+            posting = shadow(books.flow, document, of=f"made-{number}", state=Posting.State.PLANNED)
+            posting.reference = marked(posting.reference, posting.key)
+            posting.depends_on = None if settled is None else made[settled]
+            if settled is not None:
+                posting.record = made[settled].record
+            posting.save(update_fields=["reference", "depends_on", "record"])
+            made.append(posting)
+    books.write()
+    with tenant(books.owner):
+        found = [Posting.objects.get(pk=posting.pk) for posting in made]
+    assert {posting.state for posting in found} == {"posted"}, [posting.problem for posting in found]
+    return found
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Ledger accounts of one ledger, by what they are for."""
+
+    sales: str
+    clearing: str
+    bank: str
+    fees: str
+    no_tax: str = ""
+
+
+CODES = {"xero": Codes("200", "092", "090", "405"), "quickbooks": Codes("79", "37", "35", "61")}
+
+
+def codes(books: Books) -> Codes:
+    return CODES[books.connection.connector]
+
+
+def sale(books: Books, kind: type[Invoice] | type[CreditNote], number: str, amount: str, **changes: Any) -> Any:
+    """An invoice or a credit note of one line, without tax."""
+    total = Decimal(amount)
+    line = DocumentLine(description="Lamp", amount=total, ledger_account=codes(books).sales)
+    values: dict[str, Any] = {
+        "id": "",
+        "number": number,
+        "reference": number,
+        "date": DAY,
+        "currency": "GBP",
+        "customer": Party(name="Ada Hart"),
+        "tax_mode": "none",
+        "lines": (line,),
+        "total": total,
+    }
+    return kind(**{**values, **changes})
+
+
+def paid(books: Books, amount: str, reference: str = "Paid", **changes: Any) -> CustomerPayment:
+    values: dict[str, Any] = {
+        "id": "",
+        "date": DAY,
+        "currency": "GBP",
+        "amount": Decimal(amount),
+        "ledger_account": codes(books).clearing,
+        "customer": Party(name="Ada Hart"),
+        "reference": reference,
+    }
+    return CustomerPayment(**{**values, **changes})
+
+
+def payout(books: Books, amount: str = "80.00") -> BankTransfer:
+    return BankTransfer(
+        id="",
+        date=DAY,
+        currency="GBP",
+        amount=Decimal(amount),
+        from_ledger_account=codes(books).clearing,
+        to_ledger_account=codes(books).bank,
+        reference="Payout 7",
+    )
+
+
+def fees(books: Books, amount: str = "3.40") -> Expense:
+    return Expense(
+        id="",
+        date=DAY,
+        currency="GBP",
+        amount=Decimal(amount),
+        paid_from_ledger_account=codes(books).clearing,
+        ledger_account=codes(books).fees,
+        supplier=Party(name="Shopify"),
+        description="Fees",
+        reference="Fees of payout 7",
+    )
+
+
+def one_of_each(books: Books) -> list[Posting]:
+    """Every kind of entry a flow can post: a paid invoice, a credit note paid back, one still open, a payout and its fees."""
+    is_one_piece = connector(books.connection.connector).writable("credit_note").settles_on_document
+    back = {"refund_ledger_account": codes(books).clearing} if is_one_piece else {}
+    refund = () if is_one_piece else ((paid(books, "30.00", "Paid back", settles="credit_note"), 2),)
+    return post_documents(
+        books,
+        sale(books, Invoice, "S-1", "120.00"),
+        (paid(books, "120.00"), 0),
+        sale(books, CreditNote, "C-1", "30.00", **back),
+        sale(books, CreditNote, "C-2", "12.50"),
+        payout(books),
+        fees(books),
+        *refund,
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from connectors.testing.faults import Fault
 from marketplace.core.models import WorkItem
 from marketplace.installations.models import Connection
 from marketplace.posting.models import Posting, PostingBatch, Reversal
@@ -17,7 +18,7 @@ from tenants.choices import Role
 from tenants.context import tenant
 from tenants.models import Membership, Tenant, User
 from tests.conftest import make_user
-from tests.posting.reversing import again, planned, taken_back, trial_balance, work
+from tests.posting.reversing import again, held, planned, taken_back, trial_balance, work
 from tests.posting.world import Books, order
 
 LIST = "/o/kestrel/reversals/"
@@ -184,3 +185,40 @@ def test_discarded_plan_says_so(posted: Books, alice_client: Client) -> None:
     page = alice_client.post(f"{LIST}{reversal.pk}/confirm/", {"is_read": "on"})
     assert page.status_code == 422
     assert "This plan cannot be confirmed: discarded." in text_of(page)
+
+
+def test_refused_half_way_the_page_says_what_went_and_what_stays_and_goes_on(
+    posted: Books, alice_client: Client, bob_client: Client, viewer_client: Client
+) -> None:
+    reversal = planned(posted)
+    page = f"{LIST}{reversal.pk}/"
+    alice_client.post(f"{page}confirm/", {"is_read": "on"})
+    refused = held(posted, "invoice", "#1002").id
+    posted.simulator.faults.add(
+        Fault(match="POST /api.xro/2.0/Invoices", kind="status", status=400, contains=refused, times=2)
+    )
+    work(posted)
+    words = text_of(alice_client.get(page))
+    assert "Done, not all of it 3 entries are taken back, each read again in Xero. 1 stays" in words
+    assert "Taken back 2 customer payments of GBP 180.00 1 invoice of GBP 120.00" in words
+    assert "Still in Xero 1 invoice of GBP 60.00" in words
+    assert "go on with the 1 entry that is left" in words
+    assert "Plan the rest" not in text_of(viewer_client.get(page))
+    assert viewer_client.post(f"{page}rest/").status_code == 403
+    answer = bob_client.post(f"{page}rest/")
+    with tenant(posted.owner):
+        rest = Reversal.objects.exclude(pk=reversal.pk).get()
+    assert (answer.status_code, answer["Location"]) == (302, f"{LIST}{rest.pk}/")
+    assert rest.covers == "What was left of: everything"
+    make_plan(tenant_id=posted.owner.pk, reversal_id=rest.pk)
+    assert "1 invoice of GBP 60.00 is taken back in Xero." in text_of(alice_client.get(f"{LIST}{rest.pk}/"))
+    alice_client.post(f"{LIST}{rest.pk}/confirm/", {"is_read": "on"})
+    work(posted)
+    assert trial_balance(posted) == {}
+    assert "go on with" not in text_of(alice_client.get(page))
+
+
+def test_rest_of_what_has_not_ended_is_not_planned(posted: Books, alice_client: Client) -> None:
+    reversal = planned(posted)
+    answer = alice_client.post(f"{LIST}{reversal.pk}/rest/", follow=True)
+    assert "It has not ended yet." in text_of(answer)

@@ -86,6 +86,16 @@ _WORDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "The books are closed for this date in QuickBooks. Post it with a later date or move the closing date back.",
     ),
     (
+        ("reconciled",),
+        "reconciled",
+        "It is reconciled with the bank in QuickBooks, which lets nobody change it.",
+    ),
+    (
+        ("has been deposited", "deposited transaction"),
+        "deposited",
+        "It is part of a bank deposit in QuickBooks, which lets nobody change it.",
+    ),
+    (
         ("made inactive", "is inactive", "has been deleted"),
         "archived_account",
         "The document uses a ledger account, customer or item that was made inactive in QuickBooks. Make it active "

@@ -149,6 +149,15 @@ class Books:
         if closed and date <= str(closed):
             raise faults.period_closed()
 
+    def reconcile(self, id: str, *, is_done: bool = True) -> None:
+        """Staff match a transaction with the bank's statement, or undo that. The API does not tell of it."""
+        matched = self.store[f"{self.realm}/_reconciled"]
+        matched.put(id, {"Id": id}) if is_done else matched.delete(id)
+
+    def check_unreconciled(self, row: Json) -> None:
+        if row["Id"] in self.store[f"{self.realm}/_reconciled"]:
+            raise faults.reconciled()
+
     def date(self, body: Json) -> str:
         given = body.get("TxnDate")
         if given in (None, ""):

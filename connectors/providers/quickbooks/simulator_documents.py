@@ -74,6 +74,7 @@ class Documents:
     def update(self, entity: str, body: Json) -> Json:
         row = self.books.locked(entity, body)
         self.books.check_open(row["TxnDate"])
+        self.books.check_unreconciled(row)
         kept = row if body.get("sparse") else {name: row[name] for name in READ_ONLY}
         changes = {name: value for name, value in body.items() if name not in READ_ONLY}
         document = self._build(entity, {**kept, **changes})
@@ -93,6 +94,7 @@ class Documents:
         """Amounts become zero, the number stays."""
         row = self.books.locked(entity, body)
         self.books.check_open(row["TxnDate"])
+        self.books.check_unreconciled(row)
         if entity == "Payment":
             self._apply(row, sign=1)
         if entity == "Invoice":
@@ -114,6 +116,7 @@ class Documents:
     def delete(self, entity: str, body: Json) -> Json:
         row = self.books.locked(entity, body)
         self.books.check_open(row["TxnDate"])
+        self.books.check_unreconciled(row)
         if entity == "Payment":
             self._apply(row, sign=1)
         if entity == "Invoice":

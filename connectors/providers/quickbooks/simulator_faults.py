@@ -74,6 +74,11 @@ def period_closed() -> Faulted:
     return Faulted("6210", "Account Period Closed, Cannot Update Through Services Error", detail)
 
 
+def reconciled() -> Faulted:
+    """QuickBooks documents no code of its own for this; the words are those its pages use."""
+    return business("Business Validation Error: You can't change or delete a transaction that has been reconciled.")
+
+
 def business(detail: str) -> Faulted:
     return Faulted("6000", "A business validation error has occurred while processing your request", detail)
 
