@@ -84,9 +84,10 @@ def running(
             process.wait()
 
 
-def children_of(process: subprocess.Popen[bytes]) -> list[int]:
+def children_of(process: subprocess.Popen[bytes] | int) -> list[int]:
+    parent = process if isinstance(process, int) else process.pid
     try:
-        return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
     except FileNotFoundError:
         return []
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from marketplace.core.runtime.postgres import (
 )
 from marketplace.core.runtime.valkey import is_valkey_running, start_valkey, stop_valkey
 from tests.faults.backups import dump_database
-from tests.faults.processes import running, wait_until
+from tests.faults.processes import children_of, is_alive, running, wait_until
 
 SHOP = "kestrel-and-co.myshopify.com"
 MOST_CONNECTIONS = 40
@@ -118,17 +118,60 @@ class Cluster:
     def is_running(self) -> bool:
         return is_postgres_running(self.places)
 
-    def fill(self) -> Path:
-        """Leave no room on the disk; answers what to delete."""
-        assert self.disk is not None
-        ballast = self.disk / "ballast"
-        with ballast.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"\0" * 65536)
-                    file.flush()
-            except OSError:
-                return ballast
+    def without_room(self) -> AbstractContextManager[None]:
+        """No room is left on the disk while the block runs; where we may not mount one that can be filled, no file may grow."""
+        return self.rationed() if self.disk is None else self._filled(self.disk)
+
+    @contextmanager
+    def rationed(self) -> Iterator[None]:
+        """The system lets the server write to no file. This needs no permission; the server falls over at its next commit, and cannot
+        start either."""
+        self._ration("0")
+        try:
+            yield
+        finally:
+            self._ration("unlimited")
+            self.mend()
+
+    @contextmanager
+    def _filled(self, disk: Path) -> Iterator[None]:
+        ballast = disk / "ballast"
+        with ballast.open("wb") as file, suppress(OSError):
+            while True:
+                file.write(b"\0" * 65536)
+                file.flush()
+        try:
+            yield
+        finally:
+            ballast.unlink()
+            self.mend()
+
+    def mend(self) -> None:
+        """There is room again. A server that gave up is started, as its supervisor would."""
+
+        def is_back() -> bool:
+            if not self._postmaster():
+                self.start()
+            return self.is_running()
+
+        wait_until(is_back, "the database after it had no room")
+
+    def _postmaster(self) -> int | None:
+        """Its process, while it lives."""
+        try:
+            pid = int((self.places.postgres / "postmaster.pid").read_text().splitlines()[0])
+        except (FileNotFoundError, IndexError):
+            return None
+        return pid if is_alive(pid) else None
+
+    def _ration(self, size: str) -> None:
+        """What starts later has it from its parent, so that comes first."""
+        parent = self._postmaster()
+        owner = (self.places.postgres / "PG_VERSION").owner()
+        for pid in [parent, *children_of(parent)] if parent else []:
+            command = ["prlimit", f"--pid={pid}", f"--fsize={size}:"]
+            ended = subprocess.run(command, user=owner if os.geteuid() == 0 else None, capture_output=True, check=False)
+            assert ended.returncode == 0 or not is_alive(pid), ended.stderr
 
 
 @contextmanager
@@ -227,17 +270,21 @@ def rest(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def delivery(address: str) -> int:
+def delivery_body(number: int, size: int = 0) -> bytes:
+    return b'{"id": %d, "admin_graphql_api_id": "gid://shopify/Order/%d", "note": "%b"}' % (number, number, b"x" * size)
+
+
+def delivery(address: str, number: int = 1, size: int = 0) -> int:
     """A genuine one, as the shop signs it; answers its status."""
-    body = b'{"id": 1, "admin_graphql_api_id": "gid://shopify/Order/1"}'
+    body = delivery_body(number, size)
     secret = configured.CONNECTOR_CREDENTIALS["shopify"]["client_secret"]
     signature = base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
     headers = {
         "X-Shopify-Topic": "orders/create",
         "X-Shopify-Hmac-Sha256": signature,
         "X-Shopify-Shop-Domain": SHOP,
-        "X-Shopify-Event-Id": "event-1",
-        "X-Shopify-Webhook-Id": "event-1",
+        "X-Shopify-Event-Id": f"event-{number}",
+        "X-Shopify-Webhook-Id": f"event-{number}",
         "Content-Type": "application/json",
     }
     answer = httpx.post(f"{address}/webhooks/shopify/simulator/", content=body, headers=headers, timeout=30)

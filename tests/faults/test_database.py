@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections import Counter
@@ -32,6 +33,7 @@ from tests.faults.servers import (
     answer_of,
     celery,
     delivery,
+    delivery_body,
     own_cluster,
     rest,
     web_server,
@@ -45,6 +47,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.stack]
 SEEN, STEP = 20, 6
 LOST_SHARE, LOSSES, PATIENCE = 0.25, 40, 120.0
 RESUMED_WITHIN = 60.0
+LARGE = 500_000  # so that there is soon no room for a delivery
 LOCKED = ("public.core_workitem", "public.core_webhookdelivery", "t_kestrel.posting_posting", "t_kestrel.sync_record")
 
 
@@ -110,12 +113,8 @@ def crowd(cluster: Cluster, dice: random.Random) -> None:
 
 def fill(cluster: Cluster, dice: random.Random) -> None:
     """No room is left on the disk."""
-    if cluster.disk is None:
-        return crash(cluster, dice)
-    ballast = cluster.fill()
-    rest(2)
-    ballast.unlink()
-    wait_until(cluster.is_running, "the database after it had no room")
+    with cluster.without_room():
+        rest(2)
 
 
 BLOWS: tuple[Callable[[Cluster, random.Random], None], ...] = (
@@ -305,6 +304,47 @@ def test_people_and_senders_are_told_when_the_database_is_away(
         assert delivery(address) == 200
     assert WebhookDelivery.objects.count() == 1
     tell("C5", "pages and deliveries while the database is away", tried=3, events=2)
+
+
+def test_without_room_nothing_is_acknowledged_that_is_not_kept(
+    cluster: Cluster,
+    business: Business,
+    broker: Broker,
+    address: str,
+    simulators: dict[str, str],
+    tmp_path: Path,
+    tell: Any,
+) -> None:
+    """On a disk that is full, where we may mount one to fill; and with files that may not grow, which is possible everywhere."""
+    ways = {"no file may grow": cluster.rationed}
+    if cluster.disk is not None:
+        ways["a full disk"] = cluster.without_room
+    answers: dict[int, int] = {}
+
+    def send() -> int:
+        number = len(answers) + 1
+        answers[number] = delivery(address, number, LARGE)
+        return answers[number]
+
+    with web_server(address, tmp_path):
+        for way, without_room in ways.items():
+            before = len(answers)
+            assert send() == 200
+            with without_room():
+                wait_until(lambda: send() != 200, "a delivery for which there is no room")
+                refused = [send() for _ in range(3)]
+                assert set(refused) == {503}
+            assert send() == 200
+            tell("C5", f"deliveries to a database without room: {way}", tried=1, events=len(answers) - before)
+    connection.close()  # its server has fallen over since
+    assert set(answers.values()) <= {200, 500, 503}  # whichever: the sender comes again
+    acknowledged = {sha256(delivery_body(number, LARGE)) for number, answer in answers.items() if answer == 200}
+    rows = Counter(WebhookDelivery.objects.values_list("digest", flat=True))
+    assert acknowledged <= set(rows) and set(rows.values()) == {1}
+
+
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 def end_sessions(cluster: Cluster) -> None:
