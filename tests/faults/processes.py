@@ -61,9 +61,9 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def running(
-    command: Sequence[str], log: Path, extra: Mapping[str, str] | None = None
+    command: Sequence[str], log: Path, extra: Mapping[str, str] | None = None, *, code: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process while the block runs, with `extra` in its environment; what it says goes to a file."""
+    """A process while the block runs, with `extra` in its environment; what it says goes to a file. `code`: another release's."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -71,7 +71,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd=settings.BASE_DIR,
+            cwd=code or settings.BASE_DIR,
         )
     try:
         yield process

@@ -245,15 +245,19 @@ def celery(folder: Path, app: str = "tests.faults.hastened") -> list[str]:
 
 
 @contextmanager
-def web_server(address: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The product's web server; one worker process, threads as in production."""
+def web_server(address: str, folder: Path, code: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """The product's web server; one worker process, threads as in production. Another release's takes its share of the requests."""
     command = (
         *(sys.executable, "-m", "gunicorn", "marketplace.wsgi:application", "--no-control-socket"),
         *("--workers", "1", "--threads", "4", "--worker-class", "gthread", "--graceful-timeout", "10"),
         *("--bind", address.removeprefix("http://"), "--log-level", "error"),
+        "--reuse-port",
     )
-    with running(command, folder / "web.log") as process:
+    log = folder / "web.log"
+    with running(command, log, code=code) as process:
+        wait_until(lambda: bool(children_of(process)) or process.poll() is not None, "the web server's process")
         wait_until(lambda: answer_of(f"{address}/healthz") is not None, "the web server")
+        assert process.poll() is None, log.read_text()[-2000:]
         yield process
 
 

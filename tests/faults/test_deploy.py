@@ -1,25 +1,31 @@
-"""A new version is brought in while the shop sells: tables get new columns, web and workers are replaced, nobody stops."""
+"""A new release is brought in while the shop sells: tables get new columns, old and new code serve side by side, nobody stops."""
 
 from __future__ import annotations
 
-import os
+import itertools
 import random
-import signal
 import subprocess
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from django.db import OperationalError, connection
+from django.test import Client
 
 from marketplace.core.models import WebhookDelivery
 from tenants.models import SchemaStep, Tenant
 from tenants.provisioning import Moved, current_digest, ensure_template, migrate_tenants
 from tests.benchmarks.driving import Business
+from tests.faults import backups
 from tests.faults.books import check
 from tests.faults.processes import running, wait_until
+from tests.faults.releases import Release, make_next, this_release
 from tests.faults.servers import Broker, answer_of, celery, web_server
 from tests.faults.test_broker import acknowledged, aim_webhooks_at
 from tests.faults.test_webhooks import ENDED, sent
@@ -27,33 +33,16 @@ from tests.faults.world import connect, make_orders, seen_first
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
-SEEN, STEP = 20, 15
+SEEN, STEP = 20, 10
 ENDS_WITHIN = 60.0
-MOVED_WITHIN = 60.0
+MOVED_WITHIN = 120.0
+PAGES = ("/o/kestrel/", "/o/marlow/")
 #: What a version adds to every tenant; the version before knows nothing of it.
 ADDED = """
     ALTER TABLE posting_posting ADD COLUMN added_{number} text NOT NULL DEFAULT '';
     ALTER TABLE sync_record ADD COLUMN added_{number} integer NULL;
     ALTER TABLE mapping_flow ADD COLUMN added_{number} boolean NOT NULL DEFAULT false;
 """
-
-
-def add_columns(number: int) -> None:
-    """As the migration of a new version does it, for all tenants; what could not be locked in time is done by the next try."""
-    ensure_template()
-    SchemaStep.objects.update_or_create(
-        from_digest=f"before-{number}",
-        defaults={"to_digest": current_digest(), "sql": ADDED.format(number=number), "runs_python": False},
-    )
-    Tenant.objects.update(template_digest=f"before-{number}")
-
-    def is_moved() -> bool:
-        try:
-            return migrate_tenants().replayed > 0
-        except OperationalError:
-            return False
-
-    wait_until(is_moved, "every tenant on the new version", MOVED_WITHIN)
 
 
 def drop_columns(schema_name: str) -> None:
@@ -73,8 +62,83 @@ def end_kindly(process: subprocess.Popen[bytes]) -> None:
     assert process.wait(ENDS_WITHIN) == 0
 
 
-def test_new_version_comes_in_while_work_goes_on(
+@pytest.fixture
+def apart(django_db_setup: None, django_db_blocker: Any, tmp_path: Path) -> Iterator[None]:
+    """The database as it was is put back at the end. Named first, so that this comes last."""
+    with django_db_blocker.unblock():
+        backups.copy_database(f"{tmp_path.name}_before")
+    yield
+    with django_db_blocker.unblock():
+        backups.put_in_place(f"{tmp_path.name}_before")
+
+
+@dataclass
+class Visitors:
+    """Alice, whose business it is, and Charlie, whose it is not, each with a browser of their own."""
+
+    address: str
+    alice: dict[str, str]
+    charlie: dict[str, str]
+    visits: int = 0
+
+    def look(self) -> None:
+        """Everything is served all the time, to whom it belongs and to nobody else."""
+        for cookies, pages in ((self.alice, (200, 404)), (self.charlie, (404, 200))):
+            for path, wanted in zip(PAGES, pages, strict=True):
+                answer = httpx.get(f"{self.address}{path}", cookies=cookies, timeout=60)
+                assert answer.status_code == wanted, (path, answer.status_code, answer.text[:500])
+                assert wanted == 404 or path.split("/")[2] in answer.text
+                self.visits += 1
+
+
+@pytest.fixture
+def visitors(address: str, alice_client: Client, charlie_client: Client, other_tenant: Tenant) -> Visitors:
+    def cookies(client: Client) -> dict[str, str]:
+        return {name: morsel.value for name, morsel in client.cookies.items()}
+
+    return Visitors(address, cookies(alice_client), cookies(charlie_client))
+
+
+@dataclass
+class Site:
+    """Web and workers of one release."""
+
+    web: subprocess.Popen[bytes]
+    workers: subprocess.Popen[bytes]
+
+
+def start(release: Release, stack: ExitStack, address: str, folder: Path, dice: random.Random) -> Site:
+    """Its programs, one after the other, beside those that run already."""
+    own = folder / f"running-{release.number}"
+    own.mkdir()
+    site: dict[str, subprocess.Popen[bytes]] = {}
+    for part in dice.sample(("web", "workers"), 2):
+        if part == "web":
+            site[part] = stack.enter_context(web_server(address, own, release.code))
+        else:
+            site[part] = stack.enter_context(running(celery(own), own / "celery.log", code=release.code))
+    return Site(**site)
+
+
+def migrate(release: Release) -> None:
+    """As an operator does it: what could not be locked in time is done by the next try."""
+    told: list[str] = []
+
+    def is_moved() -> bool:
+        ended = release.run("migrate_all")
+        told.append(ended.stderr[-2000:])
+        return ended.returncode == 0
+
+    try:
+        wait_until(is_moved, "every tenant on the new release", MOVED_WITHIN)
+    except AssertionError as error:
+        raise AssertionError(told[-1]) from error
+
+
+def test_new_release_comes_in_while_the_old_one_works(
+    apart: None,
     business: Business,
+    visitors: Visitors,
     broker: Broker,
     address: str,
     simulators: dict[str, str],
@@ -83,37 +147,47 @@ def test_new_version_comes_in_while_work_goes_on(
     seed: int,
     tell: Any,
 ) -> None:
-    versions = size.pick(1, 10)
-    orders = seen_first(make_orders(SEEN + 3 * STEP * versions, seed=seed))
-    dice = random.Random(seed)
-    world = connect(business, orders[:SEEN], ["xero"])
-    rest = iter(orders[SEEN:])
-    with ExitStack() as stack, web_server(address, tmp_path) as web:
-        workers = stack.enter_context(running(celery(tmp_path), tmp_path / "celery-0.log"))
+    """The old code on the new tables, both at once, then the new code alone; orders, webhooks and visitors come all the time."""
+    releases = size.pick(1, 10)
+    dice, schema_name = random.Random(seed), business.owner.schema_name
+    orders = seen_first(make_orders(SEEN + 4 * STEP * releases, seed=seed))
+    world, rest = connect(business, orders[:SEEN], ["xero"]), iter(orders[SEEN:])
+
+    def sell() -> None:
+        world.sell(list(itertools.islice(rest, STEP)), emit=True)
+        world.read()
+        visitors.look()
+
+    with ExitStack() as stack:
+        release = this_release()
+        site = start(release, stack, address, tmp_path, dice)
         aim_webhooks_at(address)
         world.wait()
-        for number in range(1, versions + 1):
-            for step in dice.sample(("columns", "web", "workers"), 3):
-                world.sell([order for order, _ in zip(rest, range(STEP), strict=False)], emit=True)
-                world.read()
-                if step == "columns":
-                    add_columns(number)
-                elif step == "web":
-                    os.kill(web.pid, signal.SIGHUP)
-                else:
-                    folder = tmp_path / f"workers-{number}"
-                    folder.mkdir()
-                    old, workers = workers, stack.enter_context(running(celery(folder), folder / "celery.log"))
-                    end_kindly(old)
-        world.wait()
+        for _ in range(releases):
+            release, old = make_next(release, tmp_path), site
+            sell()
+            migrate(release)
+            before, _ = release.runs(schema_name)
+            sell()  # the old code, on tables that have more columns than it knows
+            world.wait()
+            by_the_old, by_itself = release.runs(schema_name)
+            assert by_the_old > before and not by_itself
+            site = start(release, stack, address, tmp_path, dice)
+            sell()  # both
+            end_kindly(old.workers)
+            end_kindly(old.web)
+            sell()
+            world.wait()
+            assert release.runs(schema_name)[1]
         wait_until(lambda: all(entry["status"] in ENDED for entry in sent()), "the end of sending")
         answer = answer_of(f"{address}/healthz")
         assert answer is not None and answer.status_code == 200
-        end_kindly(workers)
-    drop_columns(business.owner.schema_name)
+        end_kindly(site.workers)
     check(business, world.flows, world.orders)
-    assert acknowledged(sent()) <= set(WebhookDelivery.objects.values_list("digest", flat=True))
-    tell("C15", "columns added, web and workers replaced at work", tried=versions, events=len(world.orders))
+    rows = Counter(WebhookDelivery.objects.values_list("digest", flat=True))
+    assert acknowledged(sent()) <= set(rows) and set(rows.values()) == {1}
+    events = len(world.orders) + len(rows) + visitors.visits
+    tell("C15", "a new release beside the old one, migrating at work", tried=releases, events=events)
 
 
 def test_migration_waits_for_nobody_for_long_and_goes_on_later(
