@@ -114,6 +114,23 @@ POINTS = (
     Point("what waits is counted", "after", "marketplace.posting.summaries.refresh_summary"),
 )
 
+QUICKBOOKS = "connectors.providers.quickbooks."
+#: What only QuickBooks has: one batch call for everything, before which lists are searched and filled up.
+QUICKBOOKS_POINTS = (
+    Point("parties of a batch", "before", QUICKBOOKS + "names.party_ids"),
+    Point("items of a batch", "after", QUICKBOOKS + "names.item_ids"),
+    Point("invoices of payments", "after", QUICKBOOKS + "streams._invoice_ids"),
+    Point("a batch is made up", "before", QUICKBOOKS + "client.QuickBooksClient.write"),
+    Point("a batch was answered", "after", QUICKBOOKS + "client.QuickBooksClient.write"),
+    Point("results are paired", "after", QUICKBOOKS + "batches.Written30.create"),
+    Point("searching by our reference", "before", QUICKBOOKS + "batches.Written30.find"),
+    Point("found by our reference", "after", QUICKBOOKS + "batches.Written30.find"),
+)
+#: All that a ledger of its own may do otherwise.
+_WRITING = (WRITE, LOOK, "marketplace.posting.intent.", "connectors.sdk.client.")
+WRITING_POINTS = tuple(point for point in POINTS if point.function.startswith(_WRITING))
+EVERY_POINT = (*POINTS, *QUICKBOOKS_POINTS)
+
 
 class Strikes:
     """In one process: strikes at the points that were asked for, and says when the work it struck has ended."""
@@ -127,7 +144,7 @@ class Strikes:
         from django.db import connections  # noqa: PLC0415 -- needs the loaded applications
 
         calls: dict[str, list[Point]] = {}
-        for point in POINTS:
+        for point in EVERY_POINT:
             if point.when in ("before", "after"):
                 calls.setdefault(point.function, []).append(point)
         for function, points in calls.items():
@@ -161,7 +178,7 @@ class Strikes:
 
     def _wrap_commit(self, wrapper_class: Any) -> None:
         commit = wrapper_class.commit
-        points = [point for point in POINTS if point.when.endswith("the commit in")]
+        points = [point for point in EVERY_POINT if point.when.endswith("the commit in")]
 
         def committing(database: Any) -> None:
             asked = [point for point in points if (self._folder / f"strike-{point.file}").exists()]

@@ -27,7 +27,7 @@ from tests.benchmarks.driving import KINDS, Business, provider
 from tests.faults.books import check
 from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
-from tests.faults.points import POINTS, Point, owner_of
+from tests.faults.points import EVERY_POINT, POINTS, QUICKBOOKS_POINTS, WRITING_POINTS, Point, owner_of
 from tests.faults.processes import Workers, free_port, wait_until, workers
 from tests.faults.tempo import LEASE, LEASE_SECONDS, SHORT_LEASE_SECONDS
 from tests.faults.world import World, connect, is_more_coming, make_orders, sending_ended
@@ -36,7 +36,17 @@ pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
 SEEN, ORDERS_A_ROUND = 15, 3
 AT_ONCE = 5
-FAULTS = (("PUT /api.xro/2.0/Invoices", "drop_before"), ("PUT /api.xro/2.0/Payments", "drop_after"))
+#: Both ways of losing an answer, at each ledger.
+FAULTS: dict[str, tuple[dict[str, str], ...]] = {
+    "xero": (
+        {"match": "PUT /api.xro/2.0/Invoices", "kind": "drop_before"},
+        {"match": "PUT /api.xro/2.0/Payments", "kind": "drop_after"},
+    ),
+    "quickbooks": (
+        {"match": "POST /v3/company/", "contains": '"Invoice":{', "kind": "drop_before"},
+        {"match": "POST /v3/company/", "contains": '"Payment":{', "kind": "drop_after"},
+    ),
+}
 EVERYTHING = (*KINDS, "events", "subscribe")
 
 
@@ -60,9 +70,10 @@ class Rounds:
     def stir(self) -> None:
         """Give every part of the product something to do."""
         world = self.world
-        with provider("xero") as ledger:
-            for match, kind in FAULTS:
-                ledger.http.post("/_sim/faults", json={"match": match, "kind": kind}).raise_for_status()
+        (slug,) = (ledger.connector for ledger in world.ledgers)
+        with provider(slug) as simulated:
+            for fault in FAULTS[slug]:
+                simulated.http.post("/_sim/faults", json=fault).raise_for_status()
         with tenant(world.business.owner):
             Connection.objects.update(token_expires_at=now() - dt.timedelta(minutes=1))
             request_work(tenant_id=world.business.owner.pk, kind="subscribe", key=str(world.source.pk))
@@ -108,11 +119,16 @@ def lease() -> int:
 
 
 @pytest.fixture
+def ledger() -> str:
+    return "xero"
+
+
+@pytest.fixture
 def rounds(
-    business: Business, address: str, simulators: dict[str, str], lease: int, tmp_path: Path
+    business: Business, address: str, simulators: dict[str, str], lease: int, ledger: str, tmp_path: Path
 ) -> Iterator[Rounds]:
     orders = make_orders(SEEN + len(POINTS) * ORDERS_A_ROUND * 2)
-    world = connect(business, orders[:SEEN], ["xero"])
+    world = connect(business, orders[:SEEN], [ledger])
     with workers(AT_ONCE + 2, tmp_path, webs=3, extra={LEASE: str(lease)}) as crew:
         wait_until(lambda: answers(address), "the web servers")
         yield Rounds(world, crew, orders[SEEN:])
@@ -126,7 +142,7 @@ def answers(address: str) -> bool:
 
 
 def test_every_point_is_in_the_code() -> None:
-    for point in POINTS:
+    for point in EVERY_POINT:
         owner, name = owner_of(point.function)
         assert callable(getattr(owner, name)), point
 
@@ -156,3 +172,27 @@ def test_process_stopped_beyond_its_lease_at_any_point_loses_and_repeats_nothing
     for points in portions(chosen):
         rounds.stop_at(list(dict.fromkeys(points)))
     tell("C2", "stopped at named points", tried=len(rounds.reached), events=len(rounds.world.orders))
+
+
+def points_of_quickbooks(dice: random.Random, size: Size) -> list[Point]:
+    """Its own, and some of those that every ledger has; at release size all."""
+    others = dice.sample(WRITING_POINTS, size.pick(7, len(WRITING_POINTS)))
+    return dice.sample([*QUICKBOOKS_POINTS, *others], len(QUICKBOOKS_POINTS) + len(others))
+
+
+@pytest.mark.parametrize("ledger", ["quickbooks"])
+def test_process_killed_while_it_writes_to_quickbooks_loses_and_repeats_nothing(
+    rounds: Rounds, size: Size, seed: int, tell: Tell
+) -> None:
+    for points in portions(points_of_quickbooks(random.Random(seed), size)):
+        rounds.kill_at(points)
+    tell("C1", "kill -9 at named points, QuickBooks", tried=len(rounds.reached), events=len(rounds.world.orders))
+
+
+@pytest.mark.parametrize(("ledger", "lease"), [("quickbooks", SHORT_LEASE_SECONDS)])
+def test_process_stopped_while_it_writes_to_quickbooks_loses_and_repeats_nothing(
+    rounds: Rounds, size: Size, seed: int, tell: Tell
+) -> None:
+    for points in portions(points_of_quickbooks(random.Random(seed), size)):
+        rounds.stop_at(points)
+    tell("C2", "stopped at named points, QuickBooks", tried=len(rounds.reached), events=len(rounds.world.orders))
