@@ -7,7 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -316,7 +316,7 @@ def test_without_room_nothing_is_acknowledged_that_is_not_kept(
     tell: Any,
 ) -> None:
     """On a disk that is full, where we may mount one to fill; and with files that may not grow, which is possible everywhere."""
-    ways = {"no file may grow": cluster.rationed}
+    ways: dict[str, Callable[[], AbstractContextManager[None]]] = {"no file may grow": cluster.rationed}
     if cluster.disk is not None:
         ways["a full disk"] = cluster.without_room
     answers: dict[int, int] = {}
