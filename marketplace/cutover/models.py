@@ -55,9 +55,9 @@ class Pair(models.Model):
         ACCEPTED = "accepted", "Accepted difference"
 
     id = models.BigAutoField(primary_key=True)
-    flow = models.ForeignKey("mapping.Flow", on_delete=models.PROTECT, related_name="pairs")
+    flow = models.ForeignKey("mapping.Flow", on_delete=models.PROTECT, related_name="pairs", db_index=False)
     posting = models.OneToOneField("posting.Posting", null=True, on_delete=models.CASCADE, related_name="pair")
-    entry = models.ForeignKey("sync.Record", null=True, on_delete=models.PROTECT, related_name="pairs")
+    entry = models.ForeignKey("sync.Record", null=True, on_delete=models.PROTECT, related_name="pairs", db_index=False)
     data_type = models.CharField(max_length=30)
     verdict = models.CharField(max_length=20, choices=Verdict.choices)
     occurred_on = models.DateField()
@@ -66,20 +66,28 @@ class Pair(models.Model):
     differences = models.JSONField(default=list)  # [{field, ours, theirs}]
     resolution = models.CharField(max_length=12, choices=Resolution.choices, default=Resolution.OPEN)
     resolution_reason = models.TextField(blank=True)
-    resolved_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    resolved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     resolved_at = models.DateTimeField(null=True)
     paired_at = models.DateTimeField()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["flow", "entry"], condition=Q(entry__isnull=False), name="one_verdict_per_entry"
+                fields=["entry", "flow"], condition=Q(entry__isnull=False), name="one_verdict_per_entry"
             ),
             models.CheckConstraint(
                 condition=Q(posting__isnull=False) | Q(entry__isnull=False), name="a_pair_has_a_side"
             ),
         ]
-        indexes = [models.Index(fields=["flow", "verdict", "occurred_on"], name="pair_by_verdict")]
+        # A whole month of pairs is written at once, so an index has to be worth it; these serve the foreign keys too.
+        indexes = [
+            models.Index(
+                fields=["flow", "verdict", "occurred_on"], name="pair_by_verdict", condition=~Q(verdict="match")
+            ),
+            models.Index(fields=["resolved_by"], name="pair_by_decider", condition=Q(resolved_by__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return self.verdict

@@ -3,6 +3,9 @@
 Entries are found by what identifies them, in this order: the same order number or reference and the same amount; the same number;
 the same amount and currency within a few days. What is left on our side staff never entered; what is left on theirs is either
 entered twice or not explained by any source record.
+
+Most documents are alone with their reference and their amount on both sides. They pair in one join, which needs no ranking; the
+passes that have to choose see only what it left.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ MARGIN = dt.timedelta(days=40)
 #: Amounts this close are equal: one cent.
 TOLERANCE = "0.01"
 NEAR_DAYS = 5
+#: For the sums and joins of one comparison; given back with its transaction.
+MEMORY = "64MB"
 
 
 @dataclass(frozen=True)
@@ -48,80 +53,140 @@ def pair_flow(*, flow: Flow, is_final: bool = False) -> PairingResult:
         "until": flow.parallel_until,
         "ours_from": dt.date(1900, 1, 1) if is_final else flow.parallel_from,
         "ours_until": dt.date(2999, 12, 31) if is_final else flow.parallel_until,
-        "margin": MARGIN,
         "near": NEAR_DAYS,
         "at": now(),
     }
     with database.cursor() as cursor:
-        for statement in (_OURS, _THEIRS, _PAIRED):
+        cursor.execute(_PREPARE)
+        cursor.execute(_OURS, values)
+        values |= _extent(cursor, flow.parallel_from, flow.parallel_until)
+        for statement in (_THEIRS, _PLAIN, _OPEN):
             cursor.execute(statement, values)
-        for statement in _PASSES:
-            _repeat(cursor, statement, values)
+        _pair_open(cursor, values)
+        for statement in (_CHOSEN, _ALONE):
+            cursor.execute(statement, values)
+        result = _keep(cursor, values)
+        cursor.execute("DROP TABLE ours, theirs, fresh, open_ours, open_theirs, paired")
+    return result
+
+
+def _extent(cursor: CursorWrapper, first: dt.date, last: dt.date) -> dict[str, Any]:
+    """What of the ledger is looked at. Asked for first: with the answers at hand, the database knows how much that will be."""
+    cursor.execute("SELECT array_agg(DISTINCT data_type), min(occurred_on), max(occurred_on) FROM ours")
+    data_types, earliest, latest = cursor.fetchone()
+    return {
+        "data_types": data_types or [],
+        "theirs_from": min(earliest or first, first) - MARGIN,
+        "theirs_until": max(latest or last, last) + MARGIN,
+    }
+
+
+def _pair_open(cursor: CursorWrapper, values: Mapping[str, Any]) -> None:
+    """A pass pairs what is each other's first choice. Where a document may have several, who lost one to another gets the next."""
+    for statement, has_choice in _PASSES:
+        is_done = False
+        while not is_done:
+            cursor.execute(statement, values)
+            is_done = not (has_choice and cursor.rowcount)
             cursor.execute("ANALYZE paired")  # it was empty when it was planned for
-        cursor.execute(_FRESH, values)
-        cursor.execute(_FORGET, values)
-        forgotten = cursor.rowcount
-        cursor.execute(_REFRESH, values)
-        cursor.execute(_KEEP, values)
-        added = cursor.rowcount
-        cursor.execute("SELECT count(*) FROM fresh")
-        total = cursor.fetchone()[0]
-        cursor.execute("DROP TABLE ours, theirs, paired, fresh")
-    return PairingResult(total, max(forgotten, added))
 
 
-def _repeat(cursor: CursorWrapper, statement: str, values: Mapping[str, Any]) -> None:
-    """A pass pairs what is each other's first choice; who lost a first choice to another gets the next one."""
-    while True:
-        cursor.execute(statement, values)
-        if not cursor.rowcount:
-            return
+def _keep(cursor: CursorWrapper, values: Mapping[str, Any]) -> PairingResult:
+    """Write what is new or different; a pair that stayed as it was is not touched."""
+    cursor.execute(_FORGET, values)
+    forgotten = cursor.rowcount
+    cursor.execute(_REFRESH, values)
+    cursor.execute(_KEEP, values)
+    added = cursor.rowcount
+    cursor.execute("SELECT count(*) FROM fresh")
+    return PairingResult(cursor.fetchone()[0], max(forgotten, added))
 
 
-def _key(*expressions: str) -> str:
-    """What identifies a document in a reference somebody typed: its digits when it ends in a number, else its letters and digits."""
-    cleaned = [f"upper(regexp_replace({text}, '[^0-9A-Za-z]', '', 'g'))" for text in expressions]
-    keys = [
-        f"CASE WHEN {text} ~ '^[A-Z]*[0-9]{{3,}}$' THEN substring({text} FROM '[0-9]+$') ELSE {text} END"
-        for text in cleaned
-    ]
-    return ", ".join(keys)
-
-
+# A look at a few thousand rows is enough to plan by.
+_PREPARE = f"SET LOCAL work_mem = '{MEMORY}'; SET LOCAL default_statistics_target = 10"
+# Alone is what nothing else on its side shares its reference with. What tells most apart comes first: sorting seldom looks further.
+_IS_ALONE = (
+    "count(*) OVER (PARTITION BY reference_key, data_type, is_repayment) = 1 AND reference_key <> '' AS is_alone"
+)
 _OURS = f"""
     CREATE TEMP TABLE ours ON COMMIT DROP AS
-    SELECT posting.id, posting.data_type, coalesce(posting.document->>'settles', 'invoice') AS settles,
-        {_key("coalesce(posting.document->>'reference', '')")} AS reference_key,
-        {_key("posting.number")} AS number_key,
-        posting.amount, posting.tax_amount, posting.currency, posting.occurred_on, lower(trim(posting.party)) AS party,
-        posting.ledger_account
-    FROM posting_posting posting
-    WHERE posting.flow_id = %(flow)s AND posting.state = 'shadow' AND posting.action = 'create'
-        AND posting.occurred_on BETWEEN %(ours_from)s AND %(ours_until)s
+    SELECT *, {_IS_ALONE} FROM (
+        SELECT id, data_type, coalesce(document->>'settles', '') = 'credit_note' AS is_repayment, reference_key, number_key,
+            amount, tax_amount, currency, occurred_on, party, ledger_account
+        FROM posting_posting
+        WHERE flow_id = %(flow)s AND state = 'shadow' AND action = 'create'
+            AND occurred_on BETWEEN %(ours_from)s AND %(ours_until)s
+    ) shadow
 """
 # Not ours: entries this product wrote itself. Entries paired in another flow stay there.
 _THEIRS = f"""
     CREATE TEMP TABLE theirs ON COMMIT DROP AS
-    SELECT record.id, record.data_type, coalesce(record.body->>'settles', 'invoice') AS settles,
-        {_key("record.reference")} AS reference_key, {_key("record.number")} AS number_key,
-        record.amount, coalesce(record.tax_amount, 0) AS tax_amount, record.currency, record.occurred_on,
-        lower(trim(record.party)) AS party, record.ledger_account
-    FROM sync_record record
-    WHERE record.connection_id = %(target)s AND NOT record.is_deleted AND coalesce(record.body->>'status', '') <> 'void'
-        AND record.occurred_on BETWEEN (SELECT least(min(occurred_on), %(from)s) FROM ours) - %(margin)s
-            AND (SELECT greatest(max(occurred_on), %(until)s) FROM ours) + %(margin)s
-        AND (record.data_type, coalesce(record.body->>'settles', 'invoice')) IN (SELECT DISTINCT data_type, settles FROM ours)
-        AND NOT EXISTS (SELECT FROM posting_posting own JOIN mapping_flow other ON other.id = own.flow_id
-            WHERE other.target_id = record.connection_id AND own.data_type = record.data_type
-            AND own.external_id = record.external_id AND own.state IN ('posted', 'linked', 'reversed'))
-        AND NOT EXISTS (SELECT FROM cutover_pair elsewhere WHERE elsewhere.entry_id = record.id
-            AND elsewhere.flow_id <> %(flow)s AND elsewhere.posting_id IS NOT NULL)
+    SELECT *, {_IS_ALONE} FROM (
+        SELECT record.id, record.data_type, coalesce(record.body->>'settles', '') = 'credit_note' AS is_repayment,
+            record.reference_key, record.number_key, record.amount, coalesce(record.tax_amount, 0) AS tax_amount, record.currency,
+            record.occurred_on, record.party, record.ledger_account
+        FROM sync_record record
+        WHERE record.connection_id = %(target)s AND record.data_type = ANY(%(data_types)s) AND NOT record.is_deleted
+            AND record.occurred_on BETWEEN %(theirs_from)s AND %(theirs_until)s AND coalesce(record.body->>'status', '') <> 'void'
+            AND NOT EXISTS (SELECT FROM posting_posting own JOIN mapping_flow other ON other.id = own.flow_id
+                WHERE other.target_id = record.connection_id AND own.data_type = record.data_type
+                AND own.external_id = record.external_id AND own.state IN ('posted', 'linked', 'reversed'))
+            AND NOT EXISTS (SELECT FROM cutover_pair elsewhere WHERE elsewhere.entry_id = record.id
+                AND elsewhere.flow_id <> %(flow)s AND elsewhere.posting_id IS NOT NULL)
+    ) entered;
+    ANALYZE ours; ANALYZE theirs
 """
-_PAIRED = """
-    CREATE INDEX ON ours (data_type, reference_key);
-    CREATE INDEX ON theirs (data_type, reference_key);
-    CREATE INDEX ON theirs (data_type, amount, occurred_on);
-    ANALYZE ours; ANALYZE theirs;
+# As people read names: without what nobody sees.
+_IS_STRANGER = "(ours.party <> theirs.party AND lower(trim(ours.party)) <> lower(trim(theirs.party)))"
+_VERDICT = f"""
+        CASE
+            WHEN ours.currency <> theirs.currency THEN 'currency'
+            WHEN abs(ours.amount - theirs.amount) > {TOLERANCE} THEN 'amount'
+            WHEN abs(ours.tax_amount - theirs.tax_amount) > {TOLERANCE} THEN 'tax'
+            WHEN ours.occurred_on <> theirs.occurred_on THEN
+                CASE WHEN to_char(ours.occurred_on, 'YYYYMM') = to_char(theirs.occurred_on, 'YYYYMM') THEN 'date' ELSE 'timing' END
+            WHEN ours.ledger_account <> theirs.ledger_account THEN 'ledger_account'
+            WHEN {_IS_STRANGER} AND trim(ours.party) <> '' AND trim(theirs.party) <> '' THEN 'party'
+            ELSE 'match'
+        END AS verdict,
+        CASE
+            WHEN ours.currency <> theirs.currency THEN ours.amount
+            WHEN abs(ours.amount - theirs.amount) > {TOLERANCE} THEN abs(ours.amount - theirs.amount)
+            WHEN abs(ours.tax_amount - theirs.tax_amount) > {TOLERANCE} THEN abs(ours.tax_amount - theirs.tax_amount)
+            ELSE abs(ours.amount)
+        END AS money,
+        CASE WHEN (ours.currency, ours.amount, ours.tax_amount, ours.occurred_on, ours.ledger_account, ours.party)
+            = (theirs.currency, theirs.amount, theirs.tax_amount, theirs.occurred_on, theirs.ledger_account, theirs.party)
+        THEN '[]'::jsonb ELSE to_jsonb(array_remove(ARRAY[
+            CASE WHEN ours.currency <> theirs.currency THEN
+                jsonb_build_object('field', 'Currency', 'ours', ours.currency, 'theirs', theirs.currency) END,
+            CASE WHEN ours.amount <> theirs.amount THEN
+                jsonb_build_object('field', 'Amount', 'ours', round(ours.amount, 2)::text, 'theirs', round(theirs.amount, 2)::text) END,
+            CASE WHEN ours.tax_amount <> theirs.tax_amount THEN
+                jsonb_build_object('field', 'Tax', 'ours', round(ours.tax_amount, 2)::text, 'theirs', round(theirs.tax_amount, 2)::text) END,
+            CASE WHEN ours.occurred_on <> theirs.occurred_on THEN
+                jsonb_build_object('field', 'Date', 'ours', ours.occurred_on::text, 'theirs', theirs.occurred_on::text) END,
+            CASE WHEN ours.ledger_account <> theirs.ledger_account THEN
+                jsonb_build_object('field', 'Ledger accounts', 'ours', ours.ledger_account, 'theirs', theirs.ledger_account) END,
+            CASE WHEN {_IS_STRANGER} THEN
+                jsonb_build_object('field', 'Customer', 'ours', ours.party, 'theirs', theirs.party) END
+        ], NULL)) END AS differences
+"""
+
+
+_PLAIN = f"""
+    CREATE TEMP TABLE fresh ON COMMIT DROP AS
+    SELECT ours.id AS posting_id, theirs.id AS entry_id, ours.data_type, ours.occurred_on, ours.currency, {_VERDICT}
+    FROM ours JOIN theirs USING (reference_key, amount, currency, data_type, is_repayment)
+    WHERE ours.is_alone AND theirs.is_alone
+"""
+_OPEN = """
+    ANALYZE fresh (posting_id, entry_id);
+    CREATE TEMP TABLE open_ours ON COMMIT DROP AS
+        SELECT * FROM ours WHERE NOT EXISTS (SELECT FROM fresh WHERE posting_id = ours.id);
+    CREATE TEMP TABLE open_theirs ON COMMIT DROP AS
+        SELECT * FROM theirs WHERE NOT EXISTS (SELECT FROM fresh WHERE entry_id = theirs.id);
+    ANALYZE open_ours; ANALYZE open_theirs;
     CREATE TEMP TABLE paired (ours_id bigint PRIMARY KEY, theirs_id bigint UNIQUE) ON COMMIT DROP
 """
 
@@ -129,18 +194,20 @@ _PAIRED = """
 def _by_key(*, columns: str, same: str, order: str) -> str:
     """Pairs by what identifies both sides. Documents that share it (two equal part payments, say) pair in the given order."""
     return f"""
-        WITH our_keys AS (
-            SELECT DISTINCT id, data_type, settles, key, amount, currency, occurred_on
-            FROM ours, LATERAL (VALUES {columns}) AS keys (key)
-            WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
-        ), their_keys AS (
-            SELECT DISTINCT id, data_type, settles, key, amount, currency, occurred_on
-            FROM theirs, LATERAL (VALUES {columns}) AS keys (key)
-            WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE theirs_id = theirs.id)
+        WITH our_keys AS MATERIALIZED (
+            SELECT DISTINCT id, key, amount, currency, data_type, is_repayment, occurred_on
+            FROM open_ours, LATERAL (VALUES {columns}) AS keys (key)
+            WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE ours_id = open_ours.id)
+        ), their_keys AS MATERIALIZED (
+            SELECT DISTINCT id, key, amount, currency, data_type, is_repayment, occurred_on
+            FROM open_theirs, LATERAL (VALUES {columns}) AS keys (key)
+            WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE theirs_id = open_theirs.id)
         ), our_rank AS (
-            SELECT *, row_number() OVER (PARTITION BY {same} ORDER BY {order}) AS place FROM our_keys
+            SELECT *, row_number() OVER (PARTITION BY {same} ORDER BY {order}) AS place
+            FROM our_keys WHERE ({same}) IN (SELECT {same} FROM their_keys)
         ), their_rank AS (
-            SELECT *, row_number() OVER (PARTITION BY {same} ORDER BY {order}) AS place FROM their_keys
+            SELECT *, row_number() OVER (PARTITION BY {same} ORDER BY {order}) AS place
+            FROM their_keys WHERE ({same}) IN (SELECT {same} FROM our_keys)
         ), candidates AS (
             SELECT our_rank.id AS ours_id, their_rank.id AS theirs_id
             FROM our_rank JOIN their_rank USING ({same}, place)
@@ -152,22 +219,22 @@ def _by_key(*, columns: str, same: str, order: str) -> str:
 
 
 _REFERENCE, _ANY = "(reference_key)", "(reference_key), (number_key)"
-_MONEY = "data_type, settles, key, amount, currency"
-_NAME = "data_type, settles, key"
+_MONEY = "key, amount, currency, data_type, is_repayment"
+_NAME = "key, data_type, is_repayment"
 # Without a common number: the same money within a few days, but only where each is the other's nearest, and only for entries
 # whose number says nothing else (its key belongs to none of our documents). What is open is few, so it is chosen first: where
 # everything costs the same, all documents of a price would otherwise be held against each other.
-_BY_AMOUNT = """
-    WITH open_ours AS MATERIALIZED (
-        SELECT * FROM ours WHERE NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
-    ), open_theirs AS MATERIALIZED (
-        SELECT * FROM theirs WHERE NOT EXISTS (SELECT FROM paired WHERE theirs_id = theirs.id)
-            AND NOT EXISTS (SELECT FROM ours named WHERE named.data_type = theirs.data_type
-                AND named.reference_key <> '' AND named.reference_key = theirs.reference_key)
+_BY_AMOUNT = f"""
+    WITH left_ours AS MATERIALIZED (
+        SELECT * FROM open_ours WHERE NOT EXISTS (SELECT FROM paired WHERE ours_id = open_ours.id)
+    ), left_theirs AS MATERIALIZED (
+        SELECT * FROM open_theirs WHERE NOT EXISTS (SELECT FROM paired WHERE theirs_id = open_theirs.id)
+            AND NOT EXISTS (SELECT FROM ours named WHERE named.data_type = open_theirs.data_type
+                AND named.reference_key <> '' AND named.reference_key = open_theirs.reference_key)
     ), candidates AS (
         SELECT ours.id AS ours_id, theirs.id AS theirs_id, abs(ours.occurred_on - theirs.occurred_on) AS apart,
-            (ours.party <> theirs.party)::int AS stranger
-        FROM open_ours ours JOIN open_theirs theirs USING (data_type, settles, amount, currency)
+            {_IS_STRANGER}::int AS stranger
+        FROM left_ours ours JOIN left_theirs theirs USING (amount, currency, data_type, is_repayment)
         WHERE abs(ours.occurred_on - theirs.occurred_on) <= %(near)s
     ), ranked AS (
         SELECT *, row_number() OVER (PARTITION BY ours_id ORDER BY stranger, apart, theirs_id) AS our_choice,
@@ -176,69 +243,49 @@ _BY_AMOUNT = """
     )
     INSERT INTO paired SELECT ours_id, theirs_id FROM ranked WHERE our_choice = 1 AND their_choice = 1
 """
+# Each with whether a document may have a choice in it.
 _PASSES = (
-    _by_key(columns=_REFERENCE, same=_MONEY, order="occurred_on, id"),
-    _by_key(columns=_ANY, same=_MONEY, order="occurred_on, id"),
-    _by_key(columns=_REFERENCE, same=_NAME, order="amount DESC, occurred_on, id"),
-    _by_key(columns=_ANY, same=_NAME, order="amount DESC, occurred_on, id"),
-    _BY_AMOUNT,
+    (_by_key(columns=_REFERENCE, same=_MONEY, order="occurred_on, id"), False),
+    (_by_key(columns=_ANY, same=_MONEY, order="occurred_on, id"), True),
+    (_by_key(columns=_REFERENCE, same=_NAME, order="amount DESC, occurred_on, id"), False),
+    (_by_key(columns=_ANY, same=_NAME, order="amount DESC, occurred_on, id"), True),
+    (_BY_AMOUNT, True),
 )
-_FRESH = f"""
-    CREATE TEMP TABLE fresh ON COMMIT DROP AS
-    SELECT ours.id AS posting_id, theirs.id AS entry_id, ours.data_type, ours.occurred_on, ours.currency,
-        CASE
-            WHEN ours.currency <> theirs.currency THEN 'currency'
-            WHEN abs(ours.amount - theirs.amount) > {TOLERANCE} THEN 'amount'
-            WHEN abs(ours.tax_amount - theirs.tax_amount) > {TOLERANCE} THEN 'tax'
-            WHEN date_trunc('month', ours.occurred_on) <> date_trunc('month', theirs.occurred_on) THEN 'timing'
-            WHEN ours.occurred_on <> theirs.occurred_on THEN 'date'
-            WHEN ours.ledger_account <> theirs.ledger_account THEN 'ledger_account'
-            WHEN ours.party <> theirs.party AND ours.party <> '' AND theirs.party <> '' THEN 'party'
-            ELSE 'match'
-        END AS verdict,
-        CASE
-            WHEN ours.currency <> theirs.currency THEN ours.amount
-            WHEN abs(ours.amount - theirs.amount) > {TOLERANCE} THEN abs(ours.amount - theirs.amount)
-            WHEN abs(ours.tax_amount - theirs.tax_amount) > {TOLERANCE} THEN abs(ours.tax_amount - theirs.tax_amount)
-            ELSE abs(ours.amount)
-        END AS money,
-        to_jsonb(array_remove(ARRAY[
-            CASE WHEN ours.currency <> theirs.currency THEN
-                jsonb_build_object('field', 'Currency', 'ours', ours.currency, 'theirs', theirs.currency) END,
-            CASE WHEN ours.amount <> theirs.amount THEN
-                jsonb_build_object('field', 'Amount', 'ours', round(ours.amount, 2)::text, 'theirs', round(theirs.amount, 2)::text) END,
-            CASE WHEN ours.tax_amount <> theirs.tax_amount THEN
-                jsonb_build_object('field', 'Tax', 'ours', round(ours.tax_amount, 2)::text, 'theirs', round(theirs.tax_amount, 2)::text) END,
-            CASE WHEN ours.occurred_on <> theirs.occurred_on THEN
-                jsonb_build_object('field', 'Date', 'ours', ours.occurred_on::text, 'theirs', theirs.occurred_on::text) END,
-            CASE WHEN ours.ledger_account <> theirs.ledger_account THEN
-                jsonb_build_object('field', 'Ledger accounts', 'ours', ours.ledger_account, 'theirs', theirs.ledger_account) END,
-            CASE WHEN ours.party <> theirs.party THEN
-                jsonb_build_object('field', 'Customer', 'ours', posting.party, 'theirs', record.party) END
-        ], NULL)) AS differences
-    FROM paired JOIN ours ON ours.id = paired.ours_id JOIN theirs ON theirs.id = paired.theirs_id
-        JOIN posting_posting posting ON posting.id = ours.id JOIN sync_record record ON record.id = theirs.id
-    UNION ALL
+_CHOSEN = f"""
+    INSERT INTO fresh
+    SELECT ours.id, theirs.id, ours.data_type, ours.occurred_on, ours.currency, {_VERDICT}
+    FROM paired JOIN open_ours ours ON ours.id = paired.ours_id JOIN open_theirs theirs ON theirs.id = paired.theirs_id
+"""
+# What stands alone. An entry was entered twice where another one that says the same stands in a pair.
+_SAID, _SOLD = "reference_key, data_type, is_repayment", "name, amount, occurred_on, currency, data_type, is_repayment"
+_ALONE = f"""
+    WITH lonely AS MATERIALIZED (
+        SELECT *, lower(trim(party)) AS name FROM open_theirs
+        WHERE NOT EXISTS (SELECT FROM paired WHERE theirs_id = open_theirs.id) AND occurred_on BETWEEN %(from)s AND %(until)s
+            AND (data_type, is_repayment) IN (SELECT DISTINCT data_type, is_repayment FROM ours)
+    ), said AS MATERIALIZED (
+        SELECT DISTINCT {_SAID} FROM lonely WHERE reference_key <> ''
+    ), sold AS MATERIALIZED (
+        SELECT DISTINCT {_SOLD} FROM lonely WHERE reference_key = ''
+    ), in_pairs AS NOT MATERIALIZED (
+        SELECT theirs.*, lower(trim(theirs.party)) AS name FROM theirs JOIN fresh ON fresh.entry_id = theirs.id
+    ), said_twice AS (
+        SELECT DISTINCT {_SAID}, true AS is_twice FROM said JOIN in_pairs USING ({_SAID})
+    ), sold_twice AS (
+        SELECT DISTINCT {_SOLD}, true AS is_twice FROM sold JOIN in_pairs USING ({_SOLD})
+    )
+    INSERT INTO fresh
     SELECT ours.id, NULL, ours.data_type, ours.occurred_on, ours.currency, 'missing_in_theirs', abs(ours.amount), '[]'::jsonb
-    FROM ours WHERE NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
+    FROM open_ours ours WHERE NOT EXISTS (SELECT FROM paired WHERE ours_id = ours.id)
     UNION ALL
     SELECT NULL, theirs.id, theirs.data_type, theirs.occurred_on, theirs.currency,
-        CASE WHEN EXISTS (
-            SELECT FROM theirs twin JOIN paired ON paired.theirs_id = twin.id
-            WHERE twin.data_type = theirs.data_type AND twin.settles = theirs.settles
-                AND theirs.reference_key <> '' AND twin.reference_key = theirs.reference_key
-        ) OR EXISTS (
-            SELECT FROM theirs twin JOIN paired ON paired.theirs_id = twin.id
-            WHERE twin.data_type = theirs.data_type AND twin.settles = theirs.settles
-                AND twin.amount = theirs.amount AND twin.currency = theirs.currency AND twin.party = theirs.party
-                AND twin.occurred_on = theirs.occurred_on AND theirs.reference_key = ''
-        ) THEN 'duplicate_in_theirs' ELSE 'missing_in_ours' END,
+        CASE WHEN coalesce(CASE WHEN theirs.reference_key <> '' THEN said_twice.is_twice ELSE sold_twice.is_twice END, false)
+            THEN 'duplicate_in_theirs' ELSE 'missing_in_ours' END,
         abs(theirs.amount), '[]'::jsonb
-    FROM theirs
-    WHERE NOT EXISTS (SELECT FROM paired WHERE theirs_id = theirs.id)
-        AND theirs.occurred_on BETWEEN %(from)s AND %(until)s
-        AND (theirs.party IN (SELECT party FROM ours) OR theirs.ledger_account IN (SELECT ledger_account FROM ours)
-            OR theirs.reference_key IN (SELECT reference_key FROM ours WHERE reference_key <> ''))
+    FROM lonely theirs LEFT JOIN said_twice USING ({_SAID}) LEFT JOIN sold_twice USING ({_SOLD})
+    WHERE theirs.name IN (SELECT lower(trim(party)) FROM (SELECT DISTINCT party FROM ours) known)
+        OR theirs.ledger_account IN (SELECT DISTINCT ledger_account FROM ours)
+        OR theirs.reference_key IN (SELECT reference_key FROM said JOIN ours USING (reference_key))
 """
 # A side that is missing is null; as nought it can be looked up, instead of every pair being held against every other.
 _SAME_PAIR = "coalesce(fresh.posting_id, 0) = coalesce(pair.posting_id, 0) AND coalesce(fresh.entry_id, 0) = coalesce(pair.entry_id, 0)"
@@ -256,4 +303,5 @@ _KEEP = f"""
         resolution, resolution_reason, paired_at)
     SELECT %(flow)s, posting_id, entry_id, data_type, verdict, occurred_on, money, currency, differences, 'open', '', %(at)s
     FROM fresh WHERE NOT EXISTS (SELECT FROM cutover_pair pair WHERE pair.flow_id = %(flow)s AND {_SAME_PAIR})
+    ORDER BY posting_id
 """

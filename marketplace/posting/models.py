@@ -5,8 +5,16 @@ from __future__ import annotations
 import uuid
 
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Case, Func, Q, Value, When
+from django.db.models.fields.json import KT
+from django.db.models.functions import Coalesce, Now
+
+from marketplace.core.keys import document_key
+
+
+def _if_compared(key: Func) -> Case:
+    """A key only for what is held against staff's entries; what is written has no use for one."""
+    return Case(When(state="shadow", then=key), default=Value(""), output_field=models.TextField())
 
 
 class RecordOutcome(models.Model):
@@ -149,6 +157,16 @@ class Posting(models.Model):
     next_attempt_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
     posted_at = models.DateTimeField(null=True)
+    reference_key = models.GeneratedField(
+        expression=_if_compared(
+            document_key(Coalesce(KT("document__reference"), Value(""), output_field=models.TextField()))
+        ),
+        output_field=models.TextField(),
+        db_persist=True,
+    )
+    number_key = models.GeneratedField(
+        expression=_if_compared(document_key("number")), output_field=models.TextField(), db_persist=True
+    )
 
     class Meta:
         constraints = [

@@ -7,6 +7,8 @@ import uuid
 from django.db import models
 from django.db.models import Q
 
+from marketplace.core.keys import document_key
+
 
 class StreamState(models.Model):
     """Where one connection's stream stands. `cursor` is the connector's own; it moves with the records it covers."""
@@ -68,7 +70,8 @@ class SyncRun(models.Model):
 class Record(models.Model):
     """The latest state of one provider object: `body` is the standard record, `raw` the provider's own.
 
-    The columns below `raw` are taken out of `body` so that lists, proof and pairing are set-based SQL.
+    The columns below `raw` are taken out of `body` so that lists, proof and pairing are set-based SQL. The two keys, which pairing
+    looks documents up by, are the database's own work.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -90,6 +93,12 @@ class Record(models.Model):
     currency = models.CharField(max_length=3, blank=True)
     party = models.CharField(max_length=255, blank=True)
     ledger_account = models.CharField(max_length=255, blank=True)
+    reference_key = models.GeneratedField(
+        expression=document_key("reference"), output_field=models.TextField(), db_persist=True
+    )
+    number_key = models.GeneratedField(
+        expression=document_key("number"), output_field=models.TextField(), db_persist=True
+    )
 
     class Meta:
         constraints = [
