@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
         ('cutover', '0001_initial'),
         ('mapping', '0001_initial'),
         ('posting', '0006_document_keys'),
-        ('sync', '0003_document_keys'),
+        ('sync', '0004_document_keys'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('sync', '0002_change_is_drift'),
+        ('sync', '0003_streamstate_requests'),
     ]
 
     operations = [
