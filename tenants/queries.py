@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from tenants.choices import Role
@@ -17,6 +17,20 @@ def tenants_of(user: User) -> QuerySet[Tenant]:
     """For the switcher: every business the person may open now."""
     found: QuerySet[Tenant] = Tenant.objects.filter(memberships__in=Membership.objects.live().filter(user=user))
     return found.order_by("legal_name")
+
+
+def summarised(memberships: QuerySet[Membership], asked: str) -> QuerySet[Membership]:
+    """Each business with what waits in it, in the asked order; unless asked otherwise, where most waits comes first."""
+    name, is_down = asked.removeprefix("-"), asked.startswith("-")
+    column = F(_SORTS[name]) if name in _SORTS else F("waiting_count")
+    is_down = is_down if name in _SORTS else True
+    order = column.desc(nulls_last=True) if is_down else column.asc(nulls_first=True)
+    summary = {field: F(f"tenant__summary__{field}") for field in _SUMMARY}
+    return memberships.select_related("tenant").annotate(**summary).order_by(order, "tenant__legal_name", "pk")
+
+
+_SUMMARY = ("waiting_count", "waiting_amount", "broken_connections", "furthest_stage")
+_SORTS = {"name": "tenant__legal_name", "waiting": "waiting_count", "money": "waiting_amount"}
 
 
 def members_of(tenant: Tenant) -> QuerySet[Membership]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from connectors.registry import UnknownConnector, connector
@@ -43,6 +44,14 @@ def source_label(slug: str, data_type: str, path: str) -> str:
     """The provider's word for a field; the path itself where the provider shows none."""
     labels = {field.path: field.label for field in stream_fields(slug, data_type)}
     return labels.get(path, path)
+
+
+def option_words(option: str) -> str:
+    """A provider's code such as "gift_card" as people write it; what has words of its own stays as it is."""
+    return option.replace("_", " ").capitalize() if _CODE.fullmatch(option) else option
+
+
+_CODE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)+|[a-z]+")
 
 
 def target_labels(slug: str, chosen: Template) -> dict[str, str]:

@@ -12,7 +12,7 @@ from django.http import QueryDict
 
 from marketplace.mapping.compiling import problems_of
 from marketplace.mapping.diff import WRITE_MODES
-from marketplace.mapping.labels import source_fields, target_labels
+from marketplace.mapping.labels import option_words, source_fields, target_labels
 from marketplace.mapping.models import Flow
 from marketplace.mapping.options import Options
 from marketplace.mapping.steps import STEP_LABELS
@@ -63,6 +63,7 @@ class PairRow:
     """One option of the source and what it becomes."""
 
     option: str
+    words: str
     hidden: BoundField
     chosen: BoundField
     is_suggested: bool
@@ -123,7 +124,7 @@ class MappingForm(forms.Form):
         for number, option in enumerate(self._options(field, pairs)):
             code = pairs.get(option) or suggested.get(option, "")
             self._add(field, f"option{number}", forms.CharField(widget=forms.HiddenInput, initial=option))
-            self._select(field, f"pair{number}", self._codes(field, code), code, label=option)
+            self._select(field, f"pair{number}", self._codes(field, code), code, label=option_words(option))
         otherwise = entry.get("otherwise", "")
         self._select(
             field, "otherwise", self._codes(field, otherwise, "Hold the record"), otherwise, label="Anything else"
@@ -326,7 +327,8 @@ class Row:
         saved = (self.form.entries.get(self.field.name) or {}).get("pairs", {})
         suggested = self.form.offered.suggested.get(self.field.name, {}).get("pairs", {})
         is_suggested = bool(code) and suggested.get(option) == code and option not in saved
-        return PairRow(option=option, hidden=hidden, chosen=chosen, is_suggested=is_suggested)
+        words = option_words(option)
+        return PairRow(option=option, words=words, hidden=hidden, chosen=chosen, is_suggested=is_suggested)
 
     @property
     def is_suggested(self) -> bool:

@@ -9,6 +9,8 @@ import pytest
 from allauth.mfa.adapter import get_adapter
 from django.core import mail
 from django.test import Client
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
 
 from marketplace.core.models import TenantSummary
@@ -145,3 +147,35 @@ def test_many_businesses_come_in_pages_and_are_found_by_name(alice_client: Clien
     found = alice_client.get("/businesses/?name=client+059").content.decode()
     assert re.findall(r'<th scope="row"><a href="/o/([^/"]+)/"', found) == ["client-059"]
     assert "No business of that name" in alice_client.get("/businesses/?name=nobody").content.decode()
+
+
+def test_businesses_are_ranked_by_what_waits_in_them(
+    alice_client: Client, alice: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    many_businesses(alice, 3)
+    calm, busy, broken = Tenant.objects.filter(legal_name__startswith="Client").order_by("legal_name")
+    for owner, count, amount, connections in ((calm, 0, 0, 0), (busy, 7, 120, 0), (broken, 2, 999, 1)):
+        TenantSummary.objects.update_or_create(
+            tenant=owner,
+            defaults={
+                "waiting_count": count,
+                "waiting_amount": amount,
+                "broken_connections": connections,
+                "furthest_stage": "parallel",
+                "updated_at": timezone.now(),
+            },
+        )
+
+    def order(query: str = "") -> list[str]:
+        page = alice_client.get(f"/businesses/{query}").content.decode()
+        return re.findall(r'<th scope="row"><a href="[^"]*">(Client \d+)', page)
+
+    names = [owner.legal_name for owner in (busy, broken, calm)]
+    assert order() == names
+    assert order("?sort=-money") == [names[1], names[0], names[2]]
+    assert order("?sort=name") == [names[2], names[0], names[1]]
+    assert order("?sort=nonsense") == names
+    page = alice_client.get("/businesses/").content.decode()
+    assert "Reconnect a system" in page and f"/o/{busy.slug}/issues/" in page and "999.00" in page
+    with django_assert_num_queries(6):
+        alice_client.get("/businesses/")
