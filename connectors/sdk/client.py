@@ -33,6 +33,9 @@ FIRST_PAUSE_SECONDS = 0.8
 LONGEST_FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 30.0
 #: No try begins later than this after the first, so that a call with all its waits ends within a worker's lease.
 LAST_TRY_SECONDS = 50.0
+#: A reader looks at its token again after this time: it was good for at least a minute, and a connection that ended at the provider
+#: is refused there. A write looks every time.
+TOKEN_KEPT_SECONDS = 20.0
 
 
 class Token(Protocol):
@@ -121,6 +124,7 @@ class Client(ABC):
         self.access = access
         self.http = http or http_client(self.timeout_seconds, Egress(self.manifest, simulator=lambda: access.simulator))
         self.calls = 0  # since what they brought was committed; whoever commits it sets this back
+        self._kept_token, self._looked_at = "", 0.0
 
     def url(self, host: str, path: str) -> str:
         base = self.manifest.base_url(
@@ -152,7 +156,7 @@ class Client(ABC):
         **kwargs: Any,
     ) -> Any:
         """Send and return the parsed JSON, numbers as Decimal. `spends` are budget units, one call unless told."""
-        token = self.access.token.current()
+        token = self._token(is_write)
         renewed = False
         failures = 0
         started_at = time.monotonic()
@@ -166,6 +170,7 @@ class Client(ABC):
                 if renewed:
                     raise
                 token, renewed = self.access.token.renew(token), True
+                self._keep(token)
             except OutcomeUnknown:
                 raise
             except TransientError as error:
@@ -173,6 +178,14 @@ class Client(ABC):
                 if isinstance(error, RateLimited) and error.retry_after > longest_wait:
                     raise
                 self._wait_or_raise(error, failures, started_at)
+
+    def _token(self, is_write: bool) -> str:
+        if is_write or not self._kept_token or time.monotonic() - self._looked_at >= TOKEN_KEPT_SECONDS:
+            self._keep(self.access.token.current())
+        return self._kept_token
+
+    def _keep(self, token: str) -> None:
+        self._kept_token, self._looked_at = token, time.monotonic()
 
     def _wait_or_raise(self, error: TransientError, failures: int, started_at: float) -> None:
         pause = error.retry_after if isinstance(error, RateLimited) else FIRST_PAUSE_SECONDS * 4 ** (failures - 1)

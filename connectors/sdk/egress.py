@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from urllib.parse import urlsplit
 
 import httpcore
@@ -53,6 +55,12 @@ def resolve(host: str, port: int) -> Sequence[str]:
     return [str(address[4][0]) for address in found]
 
 
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Whom we trust, read once in a process."""
+    return httpx.create_ssl_context()
+
+
 class Egress(httpx.HTTPTransport):
     """Refuses with `UnexpectedResponse` before a byte is sent. `simulator` names the one origin, if any, that the settings of this
     server let stand in for the provider; it may be on this machine."""
@@ -64,7 +72,7 @@ class Egress(httpx.HTTPTransport):
         simulator: Callable[[], str] = str,
         resolve: Resolver = resolve,
     ) -> None:
-        verify = httpx.create_ssl_context()
+        verify = _authorities()
         super().__init__(verify=verify, trust_env=False)
         self._name = manifest.name
         self._origins = frozenset(map(origin_of, manifest.origins()))

@@ -14,9 +14,21 @@ KEY_LENGTH = 50
 MARK_LENGTH = 8
 
 
+class PostingKeys:
+    """The keys of one flow's postings; they fit every provider's idempotency field."""
+
+    def __init__(self, *, tenant_id: uuid.UUID, flow_id: uuid.UUID) -> None:
+        self._flow = _joined((str(tenant_id), str(flow_id)))
+
+    def of(self, *, external_id: str, purpose: str, version: int) -> str:
+        return _encoded(self._flow + _joined((external_id, purpose, str(version))))
+
+
 def posting_key(*, tenant_id: uuid.UUID, flow_id: uuid.UUID, external_id: str, purpose: str, version: int) -> str:
-    """Fits every provider's idempotency field."""
-    return _key(str(tenant_id), str(flow_id), external_id, purpose, str(version))
+    """One of them."""
+    return PostingKeys(tenant_id=tenant_id, flow_id=flow_id).of(
+        external_id=external_id, purpose=purpose, version=version
+    )
 
 
 def documents_digest(drafts: Iterable[Draft]) -> str:
@@ -50,9 +62,13 @@ def marked(reference: str, key: str) -> str:
 
 
 def _key(*parts: str) -> str:
-    return base64.b32encode(hashlib.sha256(_joined(parts)).digest()).decode()[:KEY_LENGTH]
+    return _encoded(_joined(parts))
+
+
+def _encoded(joined: bytes) -> str:
+    return base64.b32encode(hashlib.sha256(joined).digest()).decode()[:KEY_LENGTH]
 
 
 def _joined(parts: Iterable[str]) -> bytes:
     """Unlike any other list of texts."""
-    return b"".join(len(part).to_bytes(4, "big") + part for part in map(str.encode, parts))
+    return b"".join([len(part).to_bytes(4, "big") + part for part in map(str.encode, parts)])

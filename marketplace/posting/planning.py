@@ -28,7 +28,7 @@ from marketplace.mapping.plan import Circumstances, Excluded, Held, NotPlanned, 
 from marketplace.mapping.queries import circumstances_of
 from marketplace.mapping.scope import check_agreed
 from marketplace.mapping.templates import template
-from marketplace.posting.keys import marked, posting_key
+from marketplace.posting.keys import PostingKeys, marked
 from marketplace.posting.models import Posting, RecordOutcome
 from marketplace.posting.pairs import (
     Merged,
@@ -87,6 +87,7 @@ class Planning:
     planner: Planner
     circumstances: Circumstances
     at: dt.datetime
+    keys: PostingKeys
     pairs: Pairs | None = None
 
 
@@ -123,11 +124,12 @@ def plan_flow(*, owner: Tenant, flow: Flow) -> int:
 def _planning(owner: Tenant, flow: Flow, mirror: Flow | None, sources: list[Source]) -> Planning:
     assert flow.mapping is not None
     planner, at = planner_for(flow.template, flow.mapping), now()
+    keys = PostingKeys(tenant_id=owner.pk, flow_id=flow.pk)
     if not is_two_way(flow):
-        return Planning(owner, flow, planner, circumstances_of(flow, owner), at)
+        return Planning(owner, flow, planner, circumstances_of(flow, owner), at, keys)
     about = [source.external_id for source in sources]
     circumstances = circumstances_of(flow, owner, about)
-    return Planning(owner, flow, planner, circumstances, at, pairs_of(flow, mirror, circumstances, about, at))
+    return Planning(owner, flow, planner, circumstances, at, keys, pairs_of(flow, mirror, circumstances, about, at))
 
 
 def _knows_all_contacts(flow: Flow) -> bool:
@@ -211,7 +213,8 @@ def _add_postings(
     refs: dict[str, int] = {}
     has_new, rows = False, []
     for document in documents:
-        digest = _digest(document.document)
+        body = encode(document.document)
+        digest = _digest(body)
         known = latest.get(document.purpose)
         if known is not None and known.digest == digest and _is_as_wanted(planning, known, document):
             refs[document.purpose] = known.id
@@ -227,7 +230,8 @@ def _add_postings(
         version = (known.version if known else 0) + 1
         if known is not None and known.state == Posting.State.REVERSED:
             document = _numbered_anew(document, version)
-        rows.append(_posting(planning, source, document, refs, version, digest))
+            body = encode(document.document)
+        rows.append(_posting(planning, source, document, refs, version, digest, body))
         has_new |= document.action != "link"
     wanted = {document.purpose for document in documents}
     planned.withdrawn += [
@@ -292,8 +296,8 @@ def _what_changed(known: Posting, document: PlannedDocument) -> str:
     return "It changed at the source after it had been posted: the amount is the same, other details differ."
 
 
-def _digest(document: StandardRecord) -> str:
-    return hashlib.blake2b(encode(document), digest_size=16).hexdigest()
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
 def _posting(
@@ -303,15 +307,10 @@ def _posting(
     refs: dict[str, int],
     version: int,
     digest: str,
+    body: bytes,
 ) -> tuple[Any, ...]:
     flow, document = planning.flow, planned.document
-    key = posting_key(
-        tenant_id=planning.owner.pk,
-        flow_id=flow.pk,
-        external_id=source.external_id,
-        purpose=planned.purpose,
-        version=version,
-    )
+    key = planning.keys.of(external_id=source.external_id, purpose=planned.purpose, version=version)
     columns = columns_of(document, _UTC)
     reference = marked(columns.reference, key)
     return (
@@ -324,7 +323,7 @@ def _posting(
         version,
         planned.action,
         document.data_type,
-        encode(document).decode(),
+        body.decode(),
         digest,
         _state(planning, planned),
         refs.get(planned.needs),

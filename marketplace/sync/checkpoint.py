@@ -54,10 +54,9 @@ def accept_page(
     if records:
         with database.cursor() as cursor:
             cursor.execute(_STAGE)
-            _copy(cursor, connection_id, records, zone)
-            cursor.execute(_ACCEPT, {"run": run_id, "at": at})
+            _copy(cursor, records, zone)
+            cursor.execute(_ACCEPT, {"run": run_id, "at": at, "connection": connection_id})
             kinds = [row[0] for row in cursor.fetchall()]
-            cursor.execute(_ACCEPTED_AGAIN, {"at": at})
             cursor.execute("DROP TABLE incoming")
         changed, count = frozenset(kinds), len(kinds)
     if rejected:
@@ -72,18 +71,17 @@ def digest_of(body: bytes, is_deleted: bool) -> str:
     return hashlib.blake2b(body + (b"-" if is_deleted else b"+"), digest_size=16).hexdigest()
 
 
-def _copy(cursor: Any, connection_id: uuid.UUID, records: Sequence[SourceRecord], zone: ZoneInfo) -> None:
+def _copy(cursor: Any, records: Sequence[SourceRecord], zone: ZoneInfo) -> None:
     with database.wrap_database_errors, cursor.copy(_COPY) as copy:
         for position, source in enumerate(records):
-            copy.write_row(_row(position, connection_id, source, zone))
+            copy.write_row(_row(position, source, zone))
 
 
-def _row(position: int, connection_id: uuid.UUID, source: SourceRecord, zone: ZoneInfo) -> tuple[Any, ...]:
+def _row(position: int, source: SourceRecord, zone: ZoneInfo) -> tuple[Any, ...]:
     body = encode(source.record)
     columns = columns_of(source.record, zone)
     return (
         position,
-        connection_id,
         source.record.data_type,
         source.external_id,
         source.version[:80],
@@ -136,7 +134,7 @@ def _keep_rejected(connection_id: uuid.UUID, data_type: str, rejected: Sequence[
 _NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _STAGE = """
     CREATE TEMP TABLE incoming (
-        position int, connection_id uuid, data_type text, external_id text, version text, digest text, body jsonb, raw jsonb,
+        position int, data_type text, external_id text, version text, digest text, body jsonb, raw jsonb,
         is_deleted bool, updated_at timestamptz, occurred_on date, number text, reference text, amount numeric,
         tax_amount numeric, currency text, party text, ledger_account text
     ) ON COMMIT DROP
@@ -144,14 +142,22 @@ _STAGE = """
 _COPY = "COPY incoming FROM STDIN"
 _FIELDS = """version, digest, body, raw, is_deleted, updated_at, occurred_on, number, reference, amount, tax_amount, currency,
     party, ledger_account"""
-# A provider's record may come twice in a page: the newest state of it counts, the later row where states tie.
+# A provider's record may come twice in a page: the newest state of it counts, the later row where states tie. What is equal to what
+# we have is left out before the upsert, which would lock it, and a lock is written to the log as a change is.
+# A row that was unreadable once and has now been read is no longer waiting for anybody.
 _ACCEPT = f"""
-    WITH fresh AS (
-        INSERT INTO sync_record AS known (connection_id, data_type, external_id, seen_at, {_FIELDS})
-        SELECT DISTINCT ON (connection_id, data_type, external_id)
-            connection_id, data_type, external_id, %(at)s, {_FIELDS}
+    WITH newest AS (
+        SELECT DISTINCT ON (data_type, external_id) data_type, external_id, {_FIELDS}
         FROM incoming
-        ORDER BY connection_id, data_type, external_id, updated_at DESC NULLS LAST, position DESC
+        ORDER BY data_type, external_id, updated_at DESC NULLS LAST, position DESC
+    ), fresh AS (
+        INSERT INTO sync_record AS known (connection_id, data_type, external_id, seen_at, {_FIELDS})
+        SELECT %(connection)s, data_type, external_id, %(at)s, {_FIELDS}
+        FROM newest
+        WHERE NOT EXISTS (
+            SELECT FROM sync_record same WHERE same.connection_id = %(connection)s AND same.data_type = newest.data_type
+                AND same.external_id = newest.external_id AND same.digest = newest.digest
+        )
         ON CONFLICT (connection_id, data_type, external_id) DO UPDATE SET
             seen_at = excluded.seen_at, version = excluded.version, digest = excluded.digest, body = excluded.body,
             raw = excluded.raw, is_deleted = excluded.is_deleted, updated_at = excluded.updated_at,
@@ -165,15 +171,13 @@ _ACCEPT = f"""
         INSERT INTO sync_change (record_id, kind, run_id, digest, at)
         SELECT id, CASE WHEN is_deleted THEN 'deleted' WHEN is_new THEN 'created' ELSE 'updated' END, %(run)s, digest, %(at)s
         FROM fresh
+    ), readable AS (
+        UPDATE sync_rejectedrow AS row SET resolved_at = %(at)s
+        FROM newest
+        WHERE row.resolved_at IS NULL AND row.connection_id = %(connection)s
+            AND row.data_type = newest.data_type AND row.external_id = newest.external_id
     )
     SELECT data_type FROM fresh
-"""
-# A row that was unreadable once and has now been read is no longer waiting for anybody.
-_ACCEPTED_AGAIN = """
-    UPDATE sync_rejectedrow AS row SET resolved_at = %(at)s
-    FROM incoming
-    WHERE row.resolved_at IS NULL AND row.connection_id = incoming.connection_id
-        AND row.data_type = incoming.data_type AND row.external_id = incoming.external_id
 """
 _REJECT = """
     INSERT INTO sync_rejectedrow (connection_id, data_type, external_id, reason, raw, at)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import singledispatch
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from connectors.sdk import records
 from connectors.sdk.records import Record
 
 
-@dataclass(frozen=True, kw_only=True)
-class Columns:
+class Columns(msgspec.Struct, frozen=True, kw_only=True):
     """`occurred_on` is a day in the tenant's zone; `amount` is signed as the ledger effect of the document is."""
 
     occurred_on: dt.date | None = None

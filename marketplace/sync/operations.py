@@ -6,13 +6,15 @@ HTTP happens outside transactions; each page is one checkpoint. Called by worker
 from __future__ import annotations
 
 import datetime as dt
+import json
+import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo
 
 from django.db import DataError
-from django.db.models import F
+from django.db import connection as database
 
 from connectors.registry import connector
 from connectors.sdk.client import Client
@@ -36,6 +38,9 @@ OFFLINE_RETRY = dt.timedelta(minutes=1)
 UNREADABLE_RETRY = dt.timedelta(minutes=5)  # a page of maintenance passes; an answer that changed its shape does not
 PERSON_NEEDED_RETRY = dt.timedelta(minutes=15)  # nothing changes before somebody acts; a reconnection asks at once
 
+#: Small pages that come quickly are kept together, up to so many records and for so long.
+KEPT_AT_ONCE, GATHERED_SECONDS = 1000, 1.0
+
 
 class UnableToRead(Exception):
     """The stream could not be read now; `retry_in` says when to try again."""
@@ -43,6 +48,37 @@ class UnableToRead(Exception):
     def __init__(self, message: str, retry_in: dt.timedelta) -> None:
         super().__init__(message)
         self.retry_in = retry_in
+
+
+@dataclass
+class Gathered:
+    """Pages that came one right after the other and are kept together: a crash repeats no more than a moment's."""
+
+    pages: list[Page] = field(default_factory=list)
+    since: float = 0.0
+
+    def is_enough(self) -> bool:
+        """A page without records is there for its place; after one with rejected rows, a later page may know better."""
+        if len(self.pages) == 1:
+            self.since = time.monotonic()
+        last = self.pages[-1]
+        is_apart = not last.records or bool(last.rejected)
+        return is_apart or self._count() >= KEPT_AT_ONCE or time.monotonic() - self.since >= GATHERED_SECONDS
+
+    def _count(self) -> int:
+        return sum(len(page.records) for page in self.pages)
+
+    def taken(self) -> Page:
+        """All of it as one page, with the place of the last."""
+        pages, self.pages = self.pages, []
+        if len(pages) == 1:
+            return pages[0]
+        return replace(
+            pages[-1],
+            records=tuple(record for page in pages for record in page.records),
+            rejected=tuple(row for page in pages for row in page.rejected),
+            total=next((page.total for page in reversed(pages) if page.total is not None), None),
+        )
 
 
 @dataclass
@@ -122,12 +158,23 @@ def _open_run(connection: Connection, state: StreamState) -> SyncRun:
 
 
 def _read_pages(reading: Reading, client: Client) -> bool:
-    for page in reading.stream.pages(client, reading.state.cursor):
-        _checkpoint(reading, page, client)
-        if page.is_last:
-            return True
-        if slice_is_over():
-            return False
+    """Whether the listing came to its end. What came before trouble is kept."""
+    waiting = Gathered()
+    try:
+        for page in reading.stream.pages(client, reading.state.cursor):
+            waiting.pages.append(page)
+            if page.is_last or waiting.is_enough():
+                _checkpoint(reading, waiting.taken(), client)
+            if page.is_last:
+                return True
+            if not waiting.pages and slice_is_over():
+                return False
+    except ConnectorError:
+        if waiting.pages:
+            _checkpoint(reading, waiting.taken(), client)
+        raise
+    if waiting.pages:
+        _checkpoint(reading, waiting.taken(), client)
     return True
 
 
@@ -156,18 +203,34 @@ def _commit_page(reading: Reading, page: Page, client: Client) -> None:
             zone=reading.zone,
             at=now(),
         )
-        StreamState.objects.filter(pk=reading.state.pk).update(
-            cursor=page.cursor, requests=reading.requests, problem=""
-        )
-        SyncRun.objects.filter(pk=reading.run.pk).update(
-            read_count=F("read_count") + len(page.records),
-            changed_count=F("changed_count") + accepted.changed,
-            rejected_count=F("rejected_count") + len(page.rejected),
-            expected_count=page.total if page.total is not None else F("expected_count"),
-            calls=F("calls") + client.calls,
-            problem="",
-        )
-        Connection.objects.filter(pk=reading.connection.pk).update(last_ok_at=now())
+        with database.cursor() as cursor:
+            cursor.execute(
+                _MOVE,
+                {
+                    "cursor": json.dumps(page.cursor),
+                    "requests": reading.requests,
+                    "state": reading.state.pk,
+                    "run": reading.run.pk,
+                    "read": len(page.records),
+                    "changed": accepted.changed,
+                    "rejected": len(page.rejected),
+                    "total": page.total,
+                    "calls": client.calls,
+                    "connection": reading.connection.pk,
+                    "at": now(),
+                },
+            )
+
+
+_MOVE = """
+    WITH place AS (
+        UPDATE sync_streamstate SET cursor = %(cursor)s::jsonb, requests = %(requests)s, problem = '' WHERE id = %(state)s
+    ), heard AS (UPDATE installations_connection SET last_ok_at = %(at)s WHERE id = %(connection)s)
+    UPDATE sync_syncrun SET read_count = read_count + %(read)s, changed_count = changed_count + %(changed)s,
+        rejected_count = rejected_count + %(rejected)s, expected_count = coalesce(%(total)s, expected_count),
+        calls = calls + %(calls)s, problem = ''
+    WHERE id = %(run)s
+"""
 
 
 def _finish(reading: Reading) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from connectors.sdk.records import Tax
@@ -23,13 +24,22 @@ def money(bag: Mapping[str, Any] | None) -> Decimal:
 
 def amount(value: Mapping[str, Any]) -> Decimal:
     """The amount of a MoneyV2."""
+    text = value["amount"]
+    return _known_amount(text) if type(text) is str else _amount(text)
+
+
+def _amount(text: Any) -> Decimal:
     try:
-        parsed = Decimal(value["amount"])
+        parsed = Decimal(text)
     except (InvalidOperation, TypeError) as error:
-        raise Unreadable(f"Shopify sent {value['amount']!r} where an amount belongs.") from error
+        raise Unreadable(f"Shopify sent {text!r} where an amount belongs.") from error
     if not parsed.is_finite():
-        raise Unreadable(f"Shopify sent {value['amount']!r} where an amount belongs.")
+        raise Unreadable(f"Shopify sent {text!r} where an amount belongs.")
     return parsed
+
+
+#: Prices repeat, and most amounts of an order are nought.
+_known_amount = lru_cache(maxsize=4096)(_amount)
 
 
 def moment(text: str) -> dt.datetime:
@@ -50,15 +60,22 @@ def stamp(value: dt.datetime) -> str:
 
 def discounts(node: Mapping[str, Any]) -> Decimal:
     """Every discount that fell to a line, those on the whole order included."""
-    return sum((money(part["allocatedAmountSet"]) for part in node["discountAllocations"]), ZERO)
+    parts = node["discountAllocations"]
+    return sum([money(part["allocatedAmountSet"]) for part in parts], ZERO) if parts else ZERO
 
 
 def taxes(node: Mapping[str, Any]) -> tuple[Tax, ...]:
     """A line's taxes. What a sales channel pays to the tax office itself is named so, as it is no debt of the shop."""
     return tuple(
-        Tax(name=_tax_name(line), rate=Decimal(str(line["rate"] or 0)), amount=money(line["priceSet"]))
-        for line in node["taxLines"]
+        [
+            Tax(name=_tax_name(line), rate=_rate(line["rate"]), amount=money(line["priceSet"]))
+            for line in node["taxLines"]
+        ]
     )
+
+
+def _rate(rate: Decimal | int | None) -> Decimal:
+    return rate if type(rate) is Decimal and rate else Decimal(str(rate or 0))
 
 
 def _tax_name(line: Mapping[str, Any]) -> str:

@@ -168,7 +168,9 @@ def _difference(lines: list[SaleLine], total: Decimal, taxes_included: bool, nam
 
 def sum_of(lines: list[SaleLine], taxes_included: bool) -> Decimal:
     """What lines come to for the customer."""
-    return sum((line.amount + (ZERO if taxes_included else line.tax_amount) for line in lines), ZERO)
+    if taxes_included:
+        return sum([line.amount for line in lines], ZERO)
+    return sum([line.amount + line.tax_amount for line in lines], ZERO)
 
 
 def read_refund(raw: Raw) -> Refund:
