@@ -10,7 +10,7 @@ from connectors.providers.shopify.client import ShopifyClient
 from connectors.providers.shopify.queries import BULK_STATUS, BULK_STATUS_COST, MUTATION_COST, RUN_BULK, Shape
 from connectors.sdk.errors import ConfigurationError, RateLimited, TransientError, UnexpectedResponse
 
-PAUSES = (1.5, 2.0, 4.0)  # then the worker does something else
+PAUSES = (2.0, 6.0)  # then the worker does something else
 LATER_SECONDS = 20.0
 
 Operation = dict[str, Any]

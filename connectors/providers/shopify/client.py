@@ -23,7 +23,7 @@ from connectors.sdk.errors import (
 from connectors.sdk.exchange import deadline
 
 GRAPHQL = f"/admin/api/{API_VERSION}/graphql.json"
-PART_BYTES = 8 * 1024 * 1024
+PART_BYTES, IN_MEMORY_BYTES = 24 * 1024 * 1024, 4 * 1024 * 1024
 LARGEST_FILE_BYTES = 4 * 1024**3
 DOWNLOAD_SECONDS = 120.0
 
@@ -124,7 +124,7 @@ class ShopifyClient(Client):
         """The rows of a bulk operation's file from byte `at` on, each with the place of the row after it. The file lies outside the
         shop and is fetched without our token, a part at a time, so that going on in the middle costs one part. Raises `FileGone`."""
         while True:
-            with tempfile.SpooledTemporaryFile(max_size=PART_BYTES * 2) as file:
+            with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as file:
                 size = self._fetched(url, at, file)
                 began = at
                 file.seek(0)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from connectors.providers.shopify import bulk
@@ -20,63 +19,53 @@ Chunk = tuple[list[Row], Cursor, int | None, bool]
 OVERLAP = dt.timedelta(seconds=60)
 #: With more pages of changes than this, a bulk operation needs fewer calls.
 PAGES_BEFORE_BULK = 4
+#: A first page that holds so many rows may well be everything, and is one call where a bulk operation takes three.
+WORTH_A_PAGE = 50
 BEGINNING = "2000-01-01T00:00:00Z"
 
 
-def _weightless(row: Row) -> int:
-    return 0
-
-
-@dataclass(frozen=True)
-class Chunking:
-    """How many rows of a bulk operation's file are kept together. Each may need more of what is asked for `per_query` at a time:
-    a chunk ends, once it has its rows or the `most` of that, where the last query is full."""
-
-    rows: int
-    weigh: Callable[[Row], int] = _weightless
-    per_query: int = 1
-    most: int = 1_000_000
-
-    def is_enough(self, rows: int, weight: int) -> bool:
-        is_full = weight % self.per_query == 0
-        return rows >= 2 * self.rows or (is_full and (rows >= self.rows or weight >= self.most))
-
-
 def chunks(
-    client: ShopifyClient, listing: Listing, cursor: Cursor | None, *, chunking: Chunking, overlap: dt.timedelta
+    client: ShopifyClient, listing: Listing, cursor: Cursor | None, *, size: int, overlap: dt.timedelta
 ) -> Iterator[Chunk]:
-    """(rows, cursor, total, is_last) of everything changed since `cursor`. `chunking` is for the rows of a bulk operation's file.
+    """(rows, cursor, total, is_last) of everything changed since `cursor`. `size` is how many rows of a bulk operation's file are kept
+    together.
 
     A cursor holds `updated_at`, and while a listing is under way what it needs to go on: `bulk` and, once its file is there, the
     `url` and the `place` in it, or `after`; both with the `since` they were asked with.
     """
-    if cursor is None:
-        yield from _bulk(client, listing, {"updated_at": BEGINNING, "since": ""}, chunking)
-    elif "bulk" in cursor:
-        yield from _bulk(client, listing, cursor, chunking)
+    beginning = {"updated_at": BEGINNING, "since": ""}
+    if cursor is None and listing.shape.most < WORTH_A_PAGE:
+        yield from _bulk(client, listing, beginning, size)
+    elif "bulk" in (cursor or ()):
+        yield from _bulk(client, listing, cursor or {}, size)
     else:
-        since = cursor.get("since") or stamp(moment(cursor["updated_at"]) - overlap)
-        yield from _pages(client, listing, cursor, since, chunking)
+        yield from _pages(client, listing, cursor or beginning, size, overlap)
 
 
-def _pages(client: ShopifyClient, listing: Listing, cursor: Cursor, since: str, chunking: Chunking) -> Iterator[Chunk]:
-    """Changes page by page. Many changes are read by a bulk operation instead."""
-    first = min(chunking.rows, listing.shape.most)
+def _pages(
+    client: ShopifyClient, listing: Listing, cursor: Cursor, size: int, overlap: dt.timedelta
+) -> Iterator[Chunk]:
+    """Page by page. Many rows are read by a bulk operation instead, once the first page tells of them."""
+    since = cursor["since"] if "since" in cursor else stamp(moment(cursor["updated_at"]) - overlap)
+    first = min(size, listing.shape.most)
     after, newest = cursor.get("after"), cursor["updated_at"]
     total = None
     while True:
-        variables = {"first": first, "after": after, "query": listing.changed_since(since)}
+        variables = {"first": first, "after": after, "query": listing.changed_since(since) if since else None}
         answer = client.graphql(listing.page, variables, cost=listing.page_cost(first))
         found = _connection(answer, listing)
         if listing.count and total is None:
             total = answer[listing.count]["count"]
             if after is None and total > first * PAGES_BEFORE_BULK:
-                yield from _bulk(client, listing, {"updated_at": newest, "since": since}, chunking)
+                yield from _bulk(client, listing, {"updated_at": newest, "since": since}, size)
                 return
         rows = [complete(client, listing.shape, node) for node in found["nodes"]]
         newest = max([newest, *(row[_stamp_field(listing)] for row in rows)])
         after = found["pageInfo"]["endCursor"]
         is_last = not found["pageInfo"]["hasNextPage"]
+        if not (is_last or since or listing.count):  # nobody knows how many more there are
+            yield from _bulk(client, listing, {"updated_at": BEGINNING, "since": ""}, size)
+            return
         going_on = {} if is_last else {"after": after, "since": since}
         yield rows, {"updated_at": newest, **going_on}, total, is_last
         if is_last:
@@ -91,7 +80,7 @@ def _connection(answer: Row, listing: Listing) -> Row:
     return found
 
 
-def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, chunking: Chunking) -> Iterator[Chunk]:
+def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, size: int) -> Iterator[Chunk]:
     """A bulk operation, new or under way. What changes while it runs is read again: the cursor stops at its start."""
     if "bulk" not in cursor:
         operation = bulk.start(client, listing.bulk(cursor["since"]))
@@ -99,7 +88,7 @@ def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, chunking: Chu
         yield [], cursor, None, False
     if "url" in cursor:
         try:
-            yield from _bulk_rows(client, listing, cursor, chunking)
+            yield from _bulk_rows(client, listing, cursor, size)
             return
         except FileGone:
             cursor = {name: value for name, value in cursor.items() if name != "url"}
@@ -107,7 +96,7 @@ def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, chunking: Chu
         operation = bulk.wait_for(client, cursor["bulk"])
     except bulk.Gone:
         again = {"updated_at": cursor["updated_at"], "since": cursor["since"]}
-        yield from _bulk(client, listing, again, chunking)
+        yield from _bulk(client, listing, again, size)
         return
     told = {
         "total": int(operation["rootObjectCount"]),
@@ -115,21 +104,20 @@ def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, chunking: Chu
         "began": operation["createdAt"],
         "url": operation["url"] or "",
     }
-    yield from _bulk_rows(client, listing, {**cursor, **told}, chunking)
+    yield from _bulk_rows(client, listing, {**cursor, **told}, size)
 
 
-def _bulk_rows(client: ShopifyClient, listing: Listing, cursor: Cursor, chunking: Chunking) -> Iterator[Chunk]:
+def _bulk_rows(client: ShopifyClient, listing: Listing, cursor: Cursor, size: int) -> Iterator[Chunk]:
     newest, began, total = cursor["updated_at"], cursor["began"], cursor["total"]
     stamp_field = _stamp_field(listing)
     pending: list[Row] = []
-    weight, place = 0, bulk.Place(*cursor.get("place", ()))
+    place = bulk.Place(*cursor.get("place", ()))
     rows = bulk.rows(client, cursor["url"], listing.shape, begin=place, lines=cursor["lines"])
     for node, end in rows:
-        if chunking.is_enough(len(pending), weight):
+        if len(pending) >= size:
             yield pending, {**cursor, "place": [place.at, place.lines], "updated_at": newest}, total, False
-            pending, weight = [], 0
+            pending = []
         pending.append(node)
-        weight += chunking.weigh(node)
         place, newest = end, max(newest, min(node[stamp_field], began))
     yield pending, {"updated_at": newest}, total, True
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from connectors.providers.shopify import writing
 from connectors.providers.shopify.client import GRAPHQL, InvalidVariables, ShopifyClient
-from connectors.providers.shopify.listing import OVERLAP, Chunking, by_ids, chunks
+from connectors.providers.shopify.listing import OVERLAP, Chunk, by_ids, chunks
 from connectors.providers.shopify.queries import (
     ALL_CUSTOMERS,
     ALL_PAYOUTS,
@@ -96,6 +96,8 @@ def _page(
 
 #: So many are asked for well within the time a worker may go without keeping anything.
 REFUNDS_AT_ONCE = 120
+#: So many may wait while orders are read on, so that the file of a bulk operation is left and gone on with rarely.
+REFUNDS_WAITING = 1200
 
 
 class ListedStream(Stream):
@@ -113,18 +115,17 @@ class ListedStream(Stream):
 
     def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
         shop = _client(client)
-        listed = chunks(shop, self.listing, cursor, chunking=self.chunking(), overlap=self.overlap)
-        for rows, going_on, total, is_last in listed:
-            yield _page(self.rows(shop, rows), going_on, total, is_last)
+        for rows, going_on, total, is_last in self.listed(shop, cursor):
+            yield _page(self.rows(rows), going_on, total, is_last)
 
-    def chunking(self) -> Chunking:
-        return Chunking(self.page_size)
+    def listed(self, client: ShopifyClient, cursor: Cursor | None) -> Iterator[Chunk]:
+        return chunks(client, self.listing, cursor, size=self.page_size, overlap=self.overlap)
 
     def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
         shop = _client(client)
-        return _page(self.rows(shop, by_ids(shop, self.listing.shape, external_ids)), {})
+        return _page(self.rows(by_ids(shop, self.listing.shape, external_ids)), {})
 
-    def rows(self, client: ShopifyClient, raws: Sequence[Raw]) -> Iterator[SourceRecord | RejectedRow]:
+    def rows(self, raws: Iterable[Raw]) -> Iterator[SourceRecord | RejectedRow]:
         for raw in raws:
             yield source(raw, self.read, self.stamp_field)
 
@@ -161,27 +162,53 @@ class Orders(ListedStream):
     def read(self, raw: Raw) -> Order:
         return read_order(raw)
 
-    def chunking(self) -> Chunking:
-        return Chunking(self.page_size, _refunds_in, per_query=REFUND.most, most=REFUNDS_AT_ONCE)
+    def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
+        """Refunds wait until they fill their queries: the cursor holds them (`refunds`), and that they are asked for before any
+        further order (`is_due`)."""
+        shop, place = _client(client), dict(cursor or {})
+        waiting, is_due = place.pop("refunds", []), place.pop("is_due", False)
+        if is_due:
+            is_listed = "bulk" not in place and "after" not in place
+            waiting = yield from _refund_pages(shop, waiting, place, is_last=is_listed)
+            if is_listed:
+                return
+        for rows, going_on, total, is_last in self.listed(shop, place or None):
+            waiting = [*waiting, *_refunds_of(rows)]
+            is_due = bool(waiting) and (is_last or len(waiting) >= REFUNDS_WAITING)
+            kept = {**going_on, **_kept(waiting, is_due=is_due)}
+            yield _page(self.rows(rows), kept, total, is_last and not waiting)
+            if is_due:
+                waiting = yield from _refund_pages(shop, waiting, going_on, is_last=is_last)
 
-    def rows(self, client: ShopifyClient, raws: Sequence[Raw]) -> Iterator[SourceRecord | RejectedRow]:
-        refunds = _refunds_by_order(client, raws)
-        for raw in raws:
-            yield source(raw, self.read)
-            yield from (source(refund, read_refund) for refund in refunds.get(raw["id"], ()))
+    def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
+        """With their refunds."""
+        shop = _client(client)
+        orders = by_ids(shop, self.listing.shape, external_ids)
+        refunds = by_ids(shop, REFUND, _refunds_of(orders))
+        return _page([*self.rows(orders), *(source(raw, read_refund) for raw in refunds)], {})
 
 
-def _refunds_in(order: Raw) -> int:
-    return len(order["refunds"])
+def _refunds_of(orders: Iterable[Raw]) -> list[str]:
+    """The refunds of these orders, which neither a page nor a bulk operation may list in full."""
+    return [number_of(refund["id"]) for order in orders for refund in order["refunds"]]
 
 
-def _refunds_by_order(client: ShopifyClient, orders: Sequence[Raw]) -> dict[str, list[Raw]]:
-    """The refunds of these orders in full, which neither a page nor a bulk operation may list."""
-    numbers = [number_of(refund["id"]) for order in orders for refund in order["refunds"]]
-    grouped: dict[str, list[Raw]] = {}
-    for refund in by_ids(client, REFUND, numbers):
-        grouped.setdefault(refund["order"]["id"], []).append(refund)
-    return grouped
+def _kept(waiting: Sequence[str], *, is_due: bool) -> Cursor:
+    """What a cursor says of refunds that wait."""
+    return {"refunds": list(waiting), **({"is_due": True} if is_due else {})} if waiting else {}
+
+
+def _refund_pages(
+    client: ShopifyClient, waiting: list[str], place: Cursor, *, is_last: bool
+) -> Generator[Page, None, list[str]]:
+    """Refunds in full queries, at the end of a listing all that are left. Answers those that wait on."""
+    while len(waiting) >= (1 if is_last else REFUND.most):
+        asked = min(REFUNDS_AT_ONCE, len(waiting) if is_last else len(waiting) // REFUND.most * REFUND.most)
+        found, waiting = by_ids(client, REFUND, waiting[:asked]), waiting[asked:]
+        is_due = is_last or len(waiting) >= REFUND.most
+        kept = {**place, **_kept(waiting, is_due=is_due)}
+        yield _page((source(raw, read_refund) for raw in found), kept, is_last=is_last and not waiting)
+    return waiting
 
 
 class Refunds(Stream):

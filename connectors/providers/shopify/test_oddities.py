@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.providers.shopify import bulk, client
+from connectors.providers.shopify import bulk, client, streams
 from connectors.providers.shopify.amounts import Unreadable, shared_out
 from connectors.providers.shopify.listing import PAGES_BEFORE_BULK
 from connectors.providers.shopify.queries import ORDER, ORDERS, REFUND
@@ -161,7 +161,40 @@ def test_refunds_of_a_bulk_file_fill_their_queries(world: World) -> None:
     orders = [sale(number) for number in range(1001, 1041)]
     world.plant(*orders, *(refund_of(order, place) for place, order in enumerate(orders[:-4], 1)))
     calls = world.calls_of("query($ids", lambda: list(FewAtATime().pages(world.client, None)))
-    assert calls == 36 / REFUND.most + 2  # a page never holds more than twice its rows, so some end early
+    assert calls == 36 / REFUND.most
+
+
+@pytest.mark.parametrize("waiting", [13, 24, 1000])
+def test_refunds_that_wait_are_neither_lost_nor_asked_for_twice_wherever_reading_is_left(
+    world: World, monkeypatch: pytest.MonkeyPatch, waiting: int
+) -> None:
+    monkeypatch.setattr(streams, "REFUNDS_WAITING", waiting)
+    monkeypatch.setattr(streams, "REFUNDS_AT_ONCE", 2 * REFUND.most)
+    orders = [sale(number) for number in range(1001, 1061)]
+    world.plant(*orders, *(refund_of(order, place) for place, order in enumerate(orders[5:], 1)))
+    whole = list(FewAtATime().pages(world.client, None))
+    assert [page.is_last for page in whole] == [False] * (len(whole) - 1) + [True]
+    assert sum(len(page.records) for page in whole) == 60 + 55
+    cursor, left_each_time = None, []
+    while not left_each_time or not left_each_time[-1].is_last:
+        left_each_time.append(next(FewAtATime().pages(world.client, cursor)))
+        cursor = left_each_time[-1].cursor
+    assert all_records(iter(left_each_time)) == all_records(iter(whole))
+    assert sum(len(page.records) for page in left_each_time) == 60 + 55
+    assert cursor == whole[-1].cursor == {"updated_at": cursor["updated_at"]}
+
+
+def test_a_short_list_is_one_call_and_a_long_one_a_bulk_operation(world: World) -> None:
+    world.plant(*(Customer(id=str(number), name=f"Customer {number}") for number in range(1, 200)))
+    before = world.client.calls
+    assert len(all_records(Customers().pages(world.client, None))) == 199
+    assert list(Payouts().pages(world.client, None))[-1].is_last
+    assert world.client.calls - before == 2
+    world.plant(*(Customer(id=str(number), name=f"Customer {number}") for number in range(200, 1100)))
+    page, submit, poll, file = 1, 1, 1, 1
+    before = world.client.calls
+    assert len(all_records(Customers().pages(world.client, None))) == 1099
+    assert world.client.calls - before == page + submit + poll + file
 
 
 def test_an_address_that_is_no_longer_good_is_asked_for_again(world: World) -> None:
