@@ -175,13 +175,13 @@ def test_refunds_that_wait_are_neither_lost_nor_asked_for_twice_wherever_reading
     whole = list(FewAtATime().pages(world.client, None))
     assert [page.is_last for page in whole] == [False] * (len(whole) - 1) + [True]
     assert sum(len(page.records) for page in whole) == 60 + 55
-    cursor, left_each_time = None, []
-    while not left_each_time or not left_each_time[-1].is_last:
-        left_each_time.append(next(FewAtATime().pages(world.client, cursor)))
-        cursor = left_each_time[-1].cursor
+    left_each_time = [next(FewAtATime().pages(world.client, None))]
+    while not left_each_time[-1].is_last:
+        left_each_time.append(next(FewAtATime().pages(world.client, left_each_time[-1].cursor)))
     assert all_records(iter(left_each_time)) == all_records(iter(whole))
     assert sum(len(page.records) for page in left_each_time) == 60 + 55
-    assert cursor == whole[-1].cursor == {"updated_at": cursor["updated_at"]}
+    assert left_each_time[-1].cursor == whole[-1].cursor
+    assert whole[-1].cursor.keys() == {"updated_at"}
 
 
 def test_a_short_list_is_one_call_and_a_long_one_a_bulk_operation(world: World) -> None:
