@@ -81,12 +81,15 @@ class Base(msgspec.Struct):
 
     `agreed`: by the side a direction starts from, [what its source would have sent, what the target held].
     `seen`: by side, [its own value, since when], for "the newest wins": our own writes move a record's time, not a field's.
-    `late`: by side, {value: until when} of what we sent there without learning whether it arrived; shows it up later, it is ours.
+    `late`: by side, {value: until when} of what we sent there without learning whether it arrived; shows it up later, it is ours,
+    however often: each attempt may arrive.
+    `won`: by side, the value a rule or a person decided for, until it is carried. Whoever wrote it, it is no late write any more.
     """
 
     agreed: dict[str, dict[str, list[str]]] = {}
     seen: dict[str, dict[str, list[str]]] = {}
     late: dict[str, dict[str, dict[str, str]]] = {}
+    won: dict[str, dict[str, str]] = {}
 
     def note_seen(self, side: str, own: Values, at: dt.datetime) -> None:
         """A value counts from the time at which it was first seen."""
@@ -99,21 +102,34 @@ class Base(msgspec.Struct):
         return dt.datetime.fromisoformat(self.seen[side][name][1])
 
     def note_late(self, side: str, sent: Values, at: dt.datetime) -> None:
-        """A write of these values got no answer and is not repeated as it was: it may still arrive."""
+        """A write of these values got no answer: it may still arrive, even after a repetition of it was confirmed."""
         known = self.late.setdefault(side, {})
         for name, text in sent.items():
             if text:
-                known.setdefault(name, {})[text] = (at + LATE_FOR).isoformat()
+                awaited = {sent: until for sent, until in known.get(name, {}).items() if _is_to_come(until, at)}
+                known[name] = {text: (at + LATE_FOR).isoformat()} | awaited
 
-    def is_late(self, side: str, name: str, text: str, at: dt.datetime) -> bool:
+    def late_until(self, side: str, name: str, text: str, at: dt.datetime) -> str:
+        """Until when a value on this side may be a late write of ours; the empty text when it is none."""
+        if self.won.get(side, {}).get(name) == text:
+            return ""
         known = self.late.get(side, {}).get(name, {})
-        return any(is_echo(sent, text) and at <= dt.datetime.fromisoformat(until) for sent, until in known.items())
+        return max(
+            (until for sent, until in known.items() if is_echo(sent, text) and _is_to_come(until, at)), default=""
+        )
 
-    def forget_late(self, side: str, name: str, text: str) -> None:
-        known = self.late.get(side, {})
-        left = {sent: until for sent, until in known.pop(name, {}).items() if not is_echo(sent, text)}
-        if left:
-            known[name] = left
+    def note_won(self, name: str, winner: str, text: str, loser: str) -> None:
+        self.won.setdefault(winner, {})[name] = text
+        self.won.get(loser, {}).pop(name, None)
+
+    def is_settled(self, name: str) -> None:
+        """What had won is carried, or both sides agree without it."""
+        for won in self.won.values():
+            won.pop(name, None)
+
+
+def _is_to_come(until: str, at: dt.datetime) -> bool:
+    return at <= dt.datetime.fromisoformat(until)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,29 +225,37 @@ def _meet_field(base: Base, look: Look, name: str, meeting: Meeting) -> None:
             meeting.ended.append(name)
     elif name in look.open_fields:
         _clash(base, look, name, meeting)
-    elif _is_late_write(
-        base, look.there.source, name, sent, base.agreed[look.there.source].get(name, ["", ""])[0], look
-    ):
-        _take_for_ours(base, look, name, look.there.source, sent)
-        meeting.is_for_the_way_back = True
-    elif _is_late_write(
-        base, look.back.source, name, held, base.agreed[look.there.source].get(name, ["", ""])[1], look
-    ):
-        if not _take_for_ours(base, look, name, look.back.source, held):
-            _carry(look, name, meeting)
     else:
+        _meet_change(base, look, name, meeting)
+
+
+def _meet_change(base: Base, look: Look, name: str, meeting: Meeting) -> None:
+    """A late write of ours is no change of the side it stands on. Where both sides show one, the later decision stays."""
+    source_late, target_late = _late_writes(base, look, name)
+    if not source_late[0] and not target_late[0]:
         _compare(base, look, name, meeting)
+    elif source_late[0] and (not target_late[0] or source_late < target_late):
+        _take_for_ours(base, look, name, look.there.source)
+        meeting.is_for_the_way_back = True
+    elif not _take_for_ours(base, look, name, look.back.source):
+        _carry(look, name, meeting)
 
 
-def _is_late_write(base: Base, side: str, name: str, text: str, agreed: str, look: Look) -> bool:
-    """Whether a side's new value is a write of our own that nobody waits for any more. It is no change of that side's."""
-    return text != agreed and base.is_late(side, name, text, look.now)
+def _late_writes(base: Base, look: Look, name: str) -> list[tuple[str, str]]:
+    """For the source and the target: until when its new value may be a late write of ours, if it may; and whose value it is."""
+    before_sent, before_held = base.agreed[look.there.source].get(name, ("", ""))
+    values = (
+        (look.there.source, look.there.sent[name], before_sent),
+        (look.back.source, look.there.held[name], before_held),
+    )
+    return [
+        ("" if text == before else base.late_until(side, name, text, look.now), side) for side, text, before in values
+    ]
 
 
-def _take_for_ours(base: Base, look: Look, name: str, side: str, text: str) -> bool:
+def _take_for_ours(base: Base, look: Look, name: str, side: str) -> bool:
     """A late write of ours stands on one side. Whether it is what the other side has, if spelled differently; else what the
     other side has is to be written over it."""
-    base.forget_late(side, name, text)
     is_wanted = is_echo(look.there.sent[name], look.there.held[name])
     if is_wanted:
         _agree(base, look, name)
@@ -267,6 +291,7 @@ def _carry(look: Look, name: str, meeting: Meeting) -> None:
 def _agree(base: Base, look: Look, name: str) -> None:
     there, back = look.there, look.back
     base.agreed[there.source][name] = [there.sent[name], there.held[name]]
+    base.is_settled(name)
     if is_echo(back.sent[name], back.held[name]):
         base.agreed[back.source][name] = [back.sent[name], back.held[name]]
 
@@ -300,17 +325,21 @@ def decide(base: Base, look: Look, name: str, winner: Winner) -> None:
     """The loser's value becomes what was known of its side, so the winner's is the only change left, in both directions."""
     there, back = look.there, look.back
     forth, home = base.agreed.setdefault(there.source, {}), base.agreed.setdefault(back.source, {})
+    before_sent, before_held = forth.get(name, ("", ""))
+    sent_before, held_before = home.get(name, ("", ""))
     if winner == "source":
-        forth[name] = [_other_than(there.sent[name], forth.get(name)), there.held[name]]
-        home[name] = [back.sent[name], back.held[name]]
+        forth[name] = [_other_than(there.sent[name], before_sent), there.held[name]]
+        home[name] = [back.sent[name], _other_than(back.held[name], held_before)]
+        base.note_won(name, there.source, there.sent[name], back.source)
     else:
-        forth[name] = [there.sent[name], there.held[name]]
-        home[name] = [_other_than(back.sent[name], home.get(name)), back.held[name]]
+        forth[name] = [there.sent[name], _other_than(there.held[name], before_held)]
+        home[name] = [_other_than(back.sent[name], sent_before), back.held[name]]
+        base.note_won(name, back.source, there.held[name], there.source)
 
 
-def _other_than(now: str, agreed: list[str] | None) -> str:
+def _other_than(now: str, agreed: str) -> str:
     """What was agreed, unless it is the value itself: a winner's value has to count as changed."""
-    return agreed[0] if agreed and not is_same("", agreed[0], now) else ""
+    return agreed if agreed and not is_same("", agreed, now) else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,7 +362,7 @@ def confirm(base: Base, answer: Answer, at: dt.datetime) -> None:
     base.note_seen(back.source, answer.held, at)
     for name, text in answer.sent.items():
         forth[name] = [text, answer.held[name]]
-        base.forget_late(back.source, name, text)
+        base.is_settled(name)
     for name in FIELDS:
         if name in answer.sent or (answer.before is not None and answer.before[name] != back.sent[name]):
             home[name] = [back.sent[name], _known_home(answer, home.get(name), name)]

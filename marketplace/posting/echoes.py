@@ -104,7 +104,9 @@ def _confirm_pair(
     assert isinstance(answer.record, Customer)
     own = msgspec.convert(posting.record.body, Customer)
     base, held = msgspec.convert(pair.base, Base), texts_of(answer.record)
-    is_known_before = before is not None and before.version == posting.external_version
+    # What was looked up may hold what people did since: only an answer shows what the other side itself made of our write.
+    is_answer = posting.state == Posting.State.SENDING
+    is_known_before = is_answer and before is not None and before.version == posting.external_version
     confirm(
         base,
         Answer(
@@ -118,7 +120,23 @@ def _confirm_pair(
         ),
         answer.updated_at or now(),
     )
+    if posting.attempts > 1:
+        base.note_late(str(flow.target_id), sent_by(posting), now())
     pair.base, pair.merged_at = msgspec.to_builtins(base), now()
+
+
+def note_earlier_attempts(posting: Posting) -> None:
+    """The last attempt was refused; the ones before it had no answer and may still arrive. Takes the pair's lock."""
+    if posting.attempts < 2 or not is_two_way(posting.flow):
+        return
+    lock_pairs(posting.flow.source_id, posting.flow.target_id)
+    pairs = linked_pairs(posting.flow, [posting.record.external_id])
+    pair = pairs.get((posting.record.external_id, posting.external_id))
+    if pair is not None:
+        base = msgspec.convert(pair.base, Base)
+        base.note_late(str(posting.flow.target_id), sent_by(posting), now())
+        pair.base, pair.merged_at = msgspec.to_builtins(base), now()
+        save_pairs([pair])
 
 
 def _hold_open_conflicts(flow: Flow, pairs: list[LinkedPair]) -> None:

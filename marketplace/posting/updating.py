@@ -18,6 +18,7 @@ from marketplace.core.clock import now
 from marketplace.core.work import request_work
 from marketplace.installations.models import Connection
 from marketplace.mapping.merging import is_echo, texts_of
+from marketplace.posting.echoes import note_earlier_attempts
 from marketplace.posting.models import Posting
 from marketplace.posting.pairs import ask_again
 from marketplace.posting.ready import Ready
@@ -37,7 +38,9 @@ def is_stale(outcome: Outcome) -> bool:
 def refuse_stale(refused: Mapping[int, RecordRejected]) -> dict[int, RecordRejected]:
     """Take back what was overtaken and have its record planned anew. Answers the refusals that are for a person to see."""
     left = dict(refused)
-    for posting in Posting.objects.filter(pk__in=[pk for pk, error in refused.items() if error.code == "stale"]):
+    stale = Posting.objects.filter(pk__in=[pk for pk, error in refused.items() if error.code == "stale"])
+    for posting in stale.select_related("flow", "record"):
+        note_earlier_attempts(posting)
         if _overtaken_lately(posting) < MOST_OVERTAKEN:
             posting.state, posting.problem = Posting.State.WITHDRAWN, OVERTAKEN
             posting.save(update_fields=["state", "problem"])

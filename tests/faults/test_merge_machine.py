@@ -110,6 +110,7 @@ class TwoSides(RuleBasedStateMachine):
         self.typed: dict[tuple[Key, str], str] = {}  # what people typed last, on one side only
         self.replaced: set[tuple[Key, str, str]] = set()  # what they typed over on their own side
         self.writes = 0
+        self.is_more_wanted = False  # the other direction was asked to look again
         self._put("a", {name: self._new(name) for name in EDITED})
         self.reads: dict[Key, Read] = {key: system.now() for key, system in self.sides.items()}
         self._plan("b")
@@ -160,10 +161,22 @@ class TwoSides(RuleBasedStateMachine):
             TRIED[fate] += 1
             self._send(key, fate)
 
+    @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(EDITED), fate=st.sampled_from(FATES))
+    def edit_and_carry(self, key: Key, name: str, fate: str) -> None:
+        self.edit(key, name, is_later=True)
+        self.read_plan_and_send(OTHER[key], fate)
+
     @precondition(lambda self: self.uncertain)
     @rule()
     def look_up(self) -> None:
         self._look_up(next(iter(self.uncertain)))
+
+    @precondition(lambda self: self.uncertain)
+    @rule(fate=st.sampled_from(FATES))
+    def look_up_and_repeat(self, fate: str) -> None:
+        self.look_up()
+        if self.planned:
+            self.send(fate)
 
     @precondition(lambda self: self.late)
     @rule()
@@ -188,6 +201,7 @@ class TwoSides(RuleBasedStateMachine):
         open_fields = {record.name for record in self.records if not record.winner}
         look = self._look(source, open_fields)
         meeting = meet(self.base, look)
+        self.is_more_wanted |= meeting.is_for_the_way_back
         for name in meeting.ended:
             self.records = [r for r in self.records if r.winner or r.name != name]
         for clash in meeting.clashes:
@@ -220,27 +234,34 @@ class TwoSides(RuleBasedStateMachine):
             return
         record = Record(clash.name, values, winner)
         decided = [r for r in self.records if r.winner and (r.name, r.values) == (record.name, record.values)]
-        assert not decided, f"{clash.name}: {values} was decided before"
+        assert not decided or clash.name in self.unclear, f"{clash.name}: {values} was decided before"
         self.records.append(record)
         self._beat(record)
 
     def _beat(self, record: Record) -> None:
         """The loser's value must never be written to the other side from now on."""
         TRIED["conflict"] += 1
-        if record.winner and _plain(record.values["a"]) != _plain(record.values["b"]):
-            self.beaten.add((record.winner, record.name, _plain(record.values[OTHER[record.winner]])))
+        if record.winner:
+            lost = _plain(record.values[OTHER[record.winner]])
+            if lost not in (
+                _plain(record.values[record.winner]),
+                _plain(self.sides[record.winner].values[record.name]),
+            ):
+                self.beaten.add((record.winner, record.name, lost))
 
     def _send(self, target: Key, fate: str) -> None:
         write, system = self.planned.pop(target), self.sides[target]
         write.attempts += 1
+        if write.version != system.version:
+            self.reads[target] = system.now()  # refused as stale: read again, planned anew
+            self._note_unanswered(target, write)
+            return
         if fate != "well" and "tax_number" in write.values:
             self.unclear.add("tax_number")  # spelled beyond recognition and without an answer: nobody can know it again
         if fate in ("lost", "late"):
             self.uncertain[target] = write
             if fate == "late":
                 self.late.append((target, write.values))
-        elif write.version != system.version:
-            self.reads[target] = system.now()  # refused as stale: read again, planned anew
         else:
             self._apply(target, write)
             if fate == "unheard":
@@ -250,7 +271,8 @@ class TwoSides(RuleBasedStateMachine):
 
     def _apply(self, target: Key, write: Write) -> None:
         for name, text in write.values.items():
-            assert (target, name, _plain(text)) not in self.beaten, f"{name}: {text} lost and is written all the same"
+            is_lost = (target, name, _plain(text)) in self.beaten
+            assert not is_lost or name in self.unclear, f"{name}: {text} lost and is written all the same"
             is_old = (target, name, _plain(text)) in self.replaced
             assert not is_old or name in self.unclear, f"{name}: {text} comes back to {target}"
             is_needless = self.sides[target].values[name] == self.sides[target].spelled(name, text)
@@ -270,7 +292,8 @@ class TwoSides(RuleBasedStateMachine):
         if _plain(self.unsynced.get((OTHER[target], name), "")) == _plain(text):
             del self.unsynced[OTHER[target], name]
 
-    def _confirm(self, target: Key, write: Write, answer: Read) -> None:
+    def _confirm(self, target: Key, write: Write, answer: Read, *, is_answer: bool = True) -> None:
+        """What was looked up later may hold what people did since."""
         source, before = OTHER[target], self.reads[target]
         ours = self.reads[source]
         is_known_before = before.version == write.version
@@ -283,17 +306,23 @@ class TwoSides(RuleBasedStateMachine):
                 held=answer.values,
                 there=Way(source=source, sent=ours.values, held=answer.values),
                 back=Way(source=target, sent=answer.values, held=ours.values),
-                before=before.values if is_known_before else None,
+                before=before.values if is_known_before and is_answer else None,
             ),
             answer.at,
         )
+        self._note_unanswered(target, write)
+
+    def _note_unanswered(self, target: Key, write: Write) -> None:
+        """All but the last attempt were in vain, as far as anybody knows."""
+        if write.attempts > 1:
+            self.base.note_late(target, write.values, self.clock)
 
     def _look_up(self, target: Key) -> None:
         if target not in self.uncertain:
             return
         write, now = self.uncertain.pop(target), self.sides[target].now()
         if all(is_echo(text, now.values[name]) for name, text in write.values.items()):
-            self._confirm(target, write, now)
+            self._confirm(target, write, now, is_answer=False)
         else:
             self.planned[target] = write
 
@@ -303,6 +332,9 @@ class TwoSides(RuleBasedStateMachine):
         TRIED["arrived late"] += 1
         for name, text in values.items():
             self.unsynced.pop((target, name), None)
+            if (target, name) not in self.ours:  # what people had before is as good as what is left now
+                self.replaced = {one for one in self.replaced if one[1] != name}
+                self.beaten = {one for one in self.beaten if one[1] != name}
             if _plain(self.unsynced.get((OTHER[target], name), "")) == _plain(text):
                 del self.unsynced[OTHER[target], name]
         self.sides[target].put(values, self.clock)
@@ -323,7 +355,7 @@ class TwoSides(RuleBasedStateMachine):
 
     def _settle(self) -> None:
         for _ in range(ROUNDS):
-            before = self.writes
+            before, self.is_more_wanted = self.writes, False
             for key in self.sides:
                 self.read(key)
             for key in self.sides:
@@ -332,7 +364,7 @@ class TwoSides(RuleBasedStateMachine):
                 self._plan(key)
                 if key in self.planned:
                     self._send(key, "well")
-            if self.writes == before and not self.planned and not self.uncertain:
+            if self.writes == before and not self.planned and not self.uncertain and not self.is_more_wanted:
                 return
         raise AssertionError(f"It does not come to rest: {self.writes} writes")
 

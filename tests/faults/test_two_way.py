@@ -31,6 +31,7 @@ from tests.posting.two_way import Side, TwoSides, open_two_sides, people, person
 pytestmark = pytest.mark.faults
 
 EDITS_PER_HUNDRED = 5  # on each side
+CHANGE = "POST /api.xro/2.0/Contacts"
 REPEATED = 0.1  # of the deliveries
 
 
@@ -148,8 +149,89 @@ def test_late_write_of_ours_is_not_taken_for_an_edit(sides: TwoSides) -> None:
     assert sides.now_at(sides.ledger, contact).phone == "020 7946 0222"
 
 
+def test_each_late_copy_of_one_write_is_known_for_ours(sides: TwoSides) -> None:
+    """Sent twice without an answer; both requests arrive, one after the other, when the field says something else already."""
+    customer, contact = agreed(sides)
+    sides.edit(sides.shop, customer, phone="020 7946 0111")
+    sides.read()
+    sides.plan()
+    for _ in range(2):
+        lose_the_next_write(sides)
+        sides.write()
+        sides.let_quiet_time_pass()
+        look_up(sides)
+    sides.edit(sides.shop, customer, phone="020 7946 0222")
+    sides.sync()
+    for _ in range(2):
+        arrive_late(sides, contact, phone="020 7946 0111")
+        sides.sync()
+        assert phones(sides, customer, contact) == ["020 7946 0222"] * 2
+    assert sides.conflicts() == []
+
+
+def test_late_write_that_makes_its_own_repetition_stale_is_known_for_ours(sides: TwoSides) -> None:
+    customer, contact = agreed(sides)
+    sides.rule("owner", sides.ledger)
+    sides.edit(sides.shop, customer, phone="020 7946 0111")
+    sides.read()
+    sides.plan()
+    lose_the_next_write(sides)
+    sides.write()
+    sides.let_quiet_time_pass()
+    look_up(sides)
+    arrive_late(sides, contact, phone="020 7946 0111")
+    sides.write(sides.ledger)
+    sides.edit(sides.shop, customer, phone="020 7946 0222")
+    sides.sync()
+    assert phones(sides, customer, contact) == ["020 7946 0222"] * 2
+    assert sides.conflicts() == []
+
+
+def test_edit_made_while_a_write_was_unconfirmed_is_carried(sides: TwoSides) -> None:
+    """What is looked up later holds more than our write: the rest of it is not the ledger's answer to us."""
+    customer, contact = agreed(sides)
+    sides.edit(sides.shop, customer, phone="020 7946 0111")
+    sides.read()
+    sides.plan()
+    sides.ledger.simulator.faults.add(Fault(match=CHANGE, kind="drop_after"))
+    sides.write()
+    sides.edit(sides.ledger, contact, email="ada.hart@example.com")
+    sides.let_quiet_time_pass()
+    sides.write()
+    sides.sync()
+    assert phones(sides, customer, contact) == ["020 7946 0111"] * 2
+    assert sides.now_at(sides.shop, customer).email == "ada.hart@example.com"
+
+
+def test_edit_made_before_a_winner_was_written_is_judged_and_not_written_over(sides: TwoSides) -> None:
+    """The shop's value won and waits to be written; the ledger's people change theirs once more."""
+    customer, contact = agreed(sides)
+    for phone in ("020 7946 0222", "020 7946 0333"):
+        sides.edit(sides.ledger, contact, phone=phone)
+        if phone.endswith("0222"):
+            sides.edit(sides.shop, customer, phone="020 7946 0111")
+        sides.read()
+        sides.plan()
+    sides.sync()
+    assert phones(sides, customer, contact) == ["020 7946 0111"] * 2
+    assert {conflict.target_value for conflict in sides.conflicts()} | {
+        conflict.source_value for conflict in sides.conflicts()
+    } == {"020 7946 0111", "020 7946 0222", "020 7946 0333"}
+
+
+def agreed(sides: TwoSides) -> tuple[str, str]:
+    """A customer and her contact, the same on both sides."""
+    (customer,) = sides.shop.enter(person())
+    sides.sync()
+    return customer, sides.contact_of(customer)
+
+
+def phones(sides: TwoSides, customer: str, contact: str) -> list[str]:
+    return [sides.now_at(sides.shop, customer).phone, sides.now_at(sides.ledger, contact).phone]
+
+
 def lose_the_next_write(sides: TwoSides) -> None:
-    sides.ledger.simulator.faults.add(Fault(match="POST /api.xro/2.0/Contacts", kind="drop_before"))
+    sides.ledger.simulator.faults.add(Fault(match=CHANGE, kind="drop_before"))
 
 
 def look_up(sides: TwoSides) -> None:
