@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import time
 from abc import ABC, abstractmethod
@@ -26,6 +27,7 @@ from connectors.sdk.errors import (
 )
 from connectors.sdk.exchange import AnswerTooLarge, exchange, http_client
 from connectors.sdk.manifest import Manifest
+from connectors.sdk.reports import TrialBalance
 
 FIRST_PAUSE_SECONDS = 0.8
 #: A worker is held for a limit this long at most: little before anything was done, which can as well be begun later; longer in the
@@ -125,6 +127,11 @@ class Client(ABC):
         self.http = http or http_client(self.timeout_seconds, Egress(self.manifest, simulator=lambda: access.simulator))
         self.calls = 0  # since what they brought was committed; whoever commits it sets this back
         self._kept_token, self._looked_at = "", 0.0
+
+    def trial_balance(self, as_of: dt.date) -> TrialBalance | None:
+        """The provider's own report of what stands on each ledger account; None where it has none to offer. Raises
+        `ConfigurationError`, naming the consent, when this connection may not read it."""
+        return None
 
     def url(self, host: str, path: str) -> str:
         base = self.manifest.base_url(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -48,16 +49,38 @@ class Ledger:
     def after(self, seq: int) -> list[dict[str, Any]]:
         return [line for line in self._lines.values() if line["seq"] > seq]
 
-    def trial_balance(self, organisation: str) -> dict[str, dict[str, Decimal]]:
-        """What stands on each account, by currency: debits positive, credits negative. Accounts that came to nothing are left out."""
-        standing: dict[tuple[str, str], dict[str, Any]] = {}
+    def standing(self, organisation: str) -> list[dict[str, Any]]:
+        """The last line of every document that is neither void nor deleted."""
+        last: dict[tuple[str, str], dict[str, Any]] = {}
         for line in self._lines.values():
             if line["organisation"] == organisation:
-                standing[line["data_type"], line["id"]] = line
-        balances: dict[str, dict[str, Decimal]] = {}
-        for line in standing.values():
-            if line["action"] in ("void", "delete"):
+                last[line["data_type"], line["id"]] = line
+        return [line for line in last.values() if line["action"] not in ("void", "delete")]
+
+    def moved(
+        self,
+        organisation: str,
+        *,
+        until: dt.date,
+        in_base: Callable[[str, Decimal], Decimal],
+        since: dt.date = dt.date.min,
+    ) -> dict[str, Decimal]:
+        """What the documents of some days book on each account, in the base currency: `in_base` converts from a currency. What
+        rounding leaves of a document goes with its first account."""
+        sums: dict[str, Decimal] = {}
+        for line in self.standing(organisation):
+            if not line["movements"] or not since <= dt.date.fromisoformat(line["date"]) <= until:
                 continue
+            booked = {name: in_base(line["currency"], Decimal(text)) for name, text in line["movements"].items()}
+            booked[next(iter(booked))] -= sum(booked.values(), ZERO)
+            for name, amount in booked.items():
+                sums[name] = sums.get(name, ZERO) + amount
+        return sums
+
+    def trial_balance(self, organisation: str) -> dict[str, dict[str, Decimal]]:
+        """What stands on each account, by currency: debits positive, credits negative. Accounts that came to nothing are left out."""
+        balances: dict[str, dict[str, Decimal]] = {}
+        for line in self.standing(organisation):
             balance = balances.setdefault(line["currency"], {})
             for account, amount in line["movements"].items():
                 balance[account] = balance.get(account, ZERO) + Decimal(amount)

@@ -211,6 +211,7 @@ class Reversal(models.Model):
     state = models.CharField(max_length=9, choices=State.choices, default=State.PLANNING)
     closed_until = models.DateField(null=True)
     effect = models.JSONField(default=list)
+    trial_balance = models.JSONField(default=dict)  # see `trial_balances`
     problem = models.TextField(blank=True)
     asked_by = models.ForeignKey("tenants.User", on_delete=models.PROTECT, related_name="+")
     asked_at = models.DateTimeField()

@@ -35,6 +35,7 @@ from marketplace.mapping.queries import ledger_of
 from marketplace.posting.batches import UnableToPost
 from marketplace.posting.models import Posting, RecordOutcome, Reversal, ReversalLine
 from marketplace.posting.planning import FLYING
+from marketplace.posting.trial_balances import Reading, day_of_report, read_report, with_before
 from tenants.context import tenant
 
 #: What settles something goes before what it settles.
@@ -346,11 +347,16 @@ def make_plan(*, tenant_id: uuid.UUID, reversal_id: uuid.UUID) -> None:
     client = client_for(tenant_id, connection)
     try:
         wanted = _wanted(postings)
-        closed_until = _closed_until(client, connection.connector) if wanted else None
+        company = _company(client, connection.connector) if wanted else None
         entries = read_entries(client, connection.connector, wanted)
     except ConnectorError as error:
         raise _unreadable(tenant_id, reversal, error.user_message) from error
+    closed_until = company.books_closed_until if company else None
+    today = now().astimezone(ZoneInfo(owner.time_zone)).date()
+    as_of = day_of_report(today, (posting.occurred_on for posting in postings), closed_until)
+    reading = read_report(client, as_of) if wanted else Reading()
     with holding_lease(tenant_id):
+        reversal.trial_balance = with_before({}, reading, as_of)
         assessor = Assessor(
             ledger_name=connector(connection.connector).manifest.name,
             slug=connection.connector,
@@ -368,11 +374,11 @@ def _unreadable(tenant_id: uuid.UUID, reversal: Reversal, problem: str) -> Unabl
     return UnableToPost(problem, RETRY_IN)
 
 
-def _closed_until(client: Client, slug: str) -> dt.date | None:
+def _company(client: Client, slug: str) -> Company | None:
     for page in connector(slug).stream("company").pages(client, None):
         for found in page.records:
             if isinstance(found.record, Company):
-                return found.record.books_closed_until
+                return found.record
     return None
 
 
@@ -403,6 +409,7 @@ def _write_plan(reversal: Reversal, assessor: Assessor, postings: Sequence[Posti
     current.lines.all().delete()
     ReversalLine.objects.bulk_create(lines, batch_size=1000)
     current.effect = effect_of((line.posting.currency, line.movements, line.action in ACTIVE) for line in lines)
+    current.trial_balance = reversal.trial_balance
     current.closed_until = assessor.closed_until
     current.state, current.planned_at, current.problem = Reversal.State.PLANNED, now(), ""
     current.save()

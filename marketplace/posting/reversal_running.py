@@ -17,9 +17,10 @@ import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 import msgspec
-from django.db.models import F
+from django.db.models import F, Max
 from django.db.models.functions import Now
 
 from connectors.registry import connector
@@ -38,10 +39,12 @@ from marketplace.posting.models import Posting, PostingBatch, Reversal, Reversal
 from marketplace.posting.planning import IN_LEDGER
 from marketplace.posting.reversal_planning import OPEN, Entries, fingerprint_of, is_gone, read_entries
 from marketplace.posting.reversing import finish_reversal, hold_line, mark_taken_back, settle_records
+from marketplace.posting.trial_balances import Reading, read_report, with_before
 from marketplace.posting.words import document_words
 from tenants.context import tenant
 
 MOST_ATTEMPTS = 5
+REPORT_AWAITED, REPORT_AGAIN = dt.timedelta(minutes=15), dt.timedelta(minutes=1)
 PAUSE = dt.timedelta(seconds=30)  # while entries against entries are with the writer
 
 Action, State = ReversalLine.Action, ReversalLine.State
@@ -87,6 +90,7 @@ def take_back(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.timedelta
         _doubt_unanswered(reversal)
     gate = Gate()
     run = Run(tenant_id, reversal, client_for(tenant_id, reversal.connection, sending=gate), gate)
+    _read_balance_before(run)
     look_again_in = _look_up(run)
     while True:
         with tenant(tenant_id):
@@ -101,6 +105,22 @@ def take_back(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.timedelta
 def _current(connection_id: uuid.UUID) -> Reversal | None:
     running = Reversal.objects.filter(connection_id=connection_id, state=Reversal.State.RUNNING)
     return running.select_related("flow", "connection", "confirmed_by").order_by("confirmed_at").first()
+
+
+def _read_balance_before(run: Run) -> None:
+    """Right before the first entry of a reversal goes: since its plan was made, staff have gone on working."""
+    with tenant(run.tenant_id) as owner:
+        running = Reversal.objects.filter(connection=run.reversal.connection, state=Reversal.State.RUNNING)
+        fresh = list(running.filter(trial_balance__has_key="before").exclude(trial_balance__has_key="started_at"))
+        today = now().astimezone(ZoneInfo(owner.time_zone)).date()
+    if not fresh:
+        return
+    as_of = max([today, *(dt.date.fromisoformat(one.trial_balance["as_of"]) for one in fresh)])
+    reading = read_report(run.client, as_of)
+    with holding_lease(run.tenant_id):
+        for one in fresh:
+            kept = {**with_before(one.trial_balance, reading, as_of), "started_at": now().isoformat()}
+            Reversal.objects.filter(pk=one.pk).update(trial_balance=kept)
 
 
 def _doubt_unanswered(reversal: Reversal) -> None:
@@ -308,10 +328,28 @@ def conclude(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.timedelta 
         _confirm_entries(
             Run(tenant_id, reversal, client_for(tenant_id, reversal.connection, sending=gate), gate), lines
         )
-    with holding_lease(tenant_id):
-        if finish_reversal(reversal):
+    with tenant(tenant_id):
+        is_over = not reversal.lines.filter(state__in=OPEN).exists()
+        reversal.refresh_from_db(fields=["trial_balance"])
+        asks = is_over and "before" in reversal.trial_balance
+    reading = _read_balance_after(tenant_id, reversal) if asks else Reading()
+    with holding_lease(tenant_id) as owner:
+        if is_over:
+            finish_reversal(reversal, owner, reading)
             return None if _current(connection_id) is None else dt.timedelta(0)
     return PAUSE
+
+
+def _read_balance_after(tenant_id: uuid.UUID, reversal: Reversal) -> Reading:
+    """What passes by itself is waited for a while: the report is the last proof. Raises `UnableToPost`."""
+    as_of = dt.date.fromisoformat(reversal.trial_balance["as_of"])
+    reading = read_report(client_for(tenant_id, reversal.connection), as_of)
+    if reading.is_passing:
+        with tenant(tenant_id):
+            last = reversal.lines.aggregate(last=Max("done_at"))["last"]
+        if last is not None and now() - last < REPORT_AWAITED:
+            raise UnableToPost(reading.problem, REPORT_AGAIN)
+    return reading
 
 
 def _answered(reversal: Reversal) -> list[ReversalLine]:

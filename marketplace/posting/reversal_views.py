@@ -42,6 +42,7 @@ from marketplace.posting.reversing import (
     go_on,
     plan_again,
 )
+from marketplace.posting.trial_balances import comparison_of
 from marketplace.posting.words import document_words
 from tenants.access import TenantRequest, member
 from tenants.choices import Role
@@ -164,6 +165,9 @@ def _page(request: TenantRequest, found: Reversal, form: ConfirmForm, status: in
         "happens": happens(found, counted),
         "effect": effect_rows(found),
         "is_whole": all(row.after == 0 for row in effect_rows(found)),
+        "comparison": comparison_of(
+            found.trial_balance, found.connection.base_currency or request.tenant.base_currency
+        ),
         "result": result_of(found) if found.state == Reversal.State.DONE else None,
         "stay_count": lines_of(found, "stays").count(),
         "shown": shown,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,15 +18,17 @@ from marketplace.core.formatting import day_text
 from marketplace.core.work import request_work
 from marketplace.installations.models import Connection
 from marketplace.mapping.models import Flow
+from marketplace.mapping.queries import ledger_of
 from marketplace.posting.keys import marked, posting_key
 from marketplace.posting.models import Posting, RecordOutcome, Reversal, ReversalLine
 from marketplace.posting.opposites import money_back, opposite, repayment_of
 from marketplace.posting.planning import FLYING, TAKEN_BACK, UNDER_WAY
 from marketplace.posting.reversal_planning import OPEN, effect_of, is_paid_by, selected, settles_on_document
 from marketplace.posting.summaries import refresh_summary
+from marketplace.posting.trial_balances import Reading, expected_of, with_after
 from marketplace.sync.columns import columns_of
 from tenants.context import current_tenant
-from tenants.models import User
+from tenants.models import Tenant, User
 
 Action, State = ReversalLine.Action, ReversalLine.State
 _UTC = ZoneInfo("UTC")
@@ -355,18 +358,24 @@ def _words(reversal: Reversal) -> str:
     return f"Taken back by {reversal.confirmed_by} on {day_text(now().date())}: {reversal.reason.rstrip('.')}."
 
 
-def finish_reversal(reversal: Reversal) -> bool:
-    """Close a reversal nothing of which is under way any more. Returns whether it was."""
-    if reversal.lines.filter(state__in=OPEN).exists():
-        return False
+def finish_reversal(reversal: Reversal, owner: Tenant, reading: Reading) -> None:
+    """Close a reversal nothing of which is under way any more, with the ledger's own report where there is one."""
     reversal.state, reversal.finished_at = Reversal.State.DONE, now()
     lines = reversal.lines.values_list("posting__currency", "movements", "state")
     reversal.effect = effect_of((currency, moved, state == State.DONE) for currency, moved, state in lines)
-    reversal.save(update_fields=["state", "finished_at", "effect"])
+    if "before" in reversal.trial_balance:
+        expected = _expected(reversal, owner)
+        reversal.trial_balance = with_after(reversal.trial_balance, reading, expected)
+    reversal.save(update_fields=["state", "finished_at", "effect", "trial_balance"])
     counts = _counts(reversal)
     summary = f"Took back {counts.get(State.DONE, 0)} entries, {counts.get(State.HELD, 0)} stay: {reversal.covers}"
     _record(None, "done", reversal, summary, counts)
-    return True
+
+
+def _expected(reversal: Reversal, owner: Tenant) -> dict[str, Decimal] | None:
+    """What the entries taken back booked, by the ledger's account, the other way round."""
+    ledger = ledger_of(reversal.flow, owner)
+    return expected_of(reversal.effect, ledger, reversal.trial_balance["currency"] or ledger.base_currency)
 
 
 def _counts(reversal: Reversal) -> dict[str, int]:

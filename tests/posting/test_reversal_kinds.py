@@ -12,12 +12,17 @@ import pytest
 from connectors.providers.quickbooks.simulator import QuickBooksSimulator
 from connectors.sdk.records import CreditNote, Customer, Invoice
 from connectors.testing.faults import Fault
+from marketplace.core.clock import now
 from marketplace.installations.clients import client_for
-from marketplace.posting.models import Posting
+from marketplace.posting import reversal_running
+from marketplace.posting.batches import UnableToPost
+from marketplace.posting.models import Posting, Reversal
 from marketplace.posting.reversal_planning import make_plan, read_entries
 from marketplace.posting.reversing import go_on
+from marketplace.posting.trial_balances import Comparison, comparison_of
 from tenants.context import tenant
 from tests.cutover.world import shadow
+from tests.faults.test_protocol import first
 from tests.posting.reversing import (
     again,
     close_books,
@@ -299,3 +304,84 @@ def test_reconciled_in_quickbooks_stays_and_a_person_is_told_what_to_do(quickboo
         assert line.reason == "It is reconciled with the bank in QuickBooks, which lets nobody change it."
         assert line.next_step == "Undo the reconciliation in QuickBooks Online, then plan the rest."
     assert quickbooks.states() == {"#1001": "held taken_back", "#1002": "held not_taken_back"}
+
+
+# --- the ledger's own trial balance -----------------------------------------------------------------------------------
+
+
+def compared(books: Books, reversal: Reversal) -> Comparison:
+    found = comparison_of(again(books, reversal).trial_balance, "GBP")
+    assert found is not None
+    return found
+
+
+def test_ledgers_own_report_is_read_before_and_after_and_moved_as_planned(opened: Books) -> None:
+    one_of_each(opened)
+    reversal = taken_back(opened)
+    comparison = compared(opened, reversal)
+    assert comparison.is_as_planned is True
+    assert sum(row.difference for row in comparison.moved) == 0
+    fees_row = next(row for row in comparison.moved if "fees" in row.name.lower())
+    assert (fees_row.before, fees_row.after) == (Decimal("3.40"), Decimal(0))
+    sales_row = next(row for row in comparison.moved if "Sales" in row.name)
+    assert sales_row.after == Decimal(-70), "what staff entered stays"
+
+
+def test_report_is_as_planned_where_a_closed_period_took_entries_against(opened: Books) -> None:
+    one_of_each(opened)
+    close(opened)
+    comparison = compared(opened, carry_out(opened))
+    assert comparison.is_as_planned is True
+    assert all(row.after == 0 or "Sales" in row.name or "Receivable" in row.name for row in comparison.moved)
+
+
+def test_sales_tax_of_a_batch_counts_in_the_report(ledger: Books) -> None:
+    comparison = compared(ledger, taken_back(ledger))
+    assert comparison.is_as_planned is True
+    assert len(comparison.moved) == 3  # sales, tax, clearing: what customers owed was paid
+
+
+def test_what_staff_enter_meanwhile_shows_as_not_planned(ledger: Books) -> None:
+    reversal = planned(ledger)
+    confirm(ledger, reversal)
+
+    def enter() -> None:
+        staff_enter(ledger, sale(ledger, Invoice, "STAFF-2", "9.00"))
+
+    with first(reversal_running, "_settle", enter):
+        work(ledger)
+    assert compared(ledger, reversal).is_as_planned is False
+
+
+def test_what_staff_enter_after_the_plan_and_before_its_start_does_not_disturb(ledger: Books) -> None:
+    reversal = planned(ledger)
+    staff_enter(ledger, sale(ledger, Invoice, "STAFF-2", "9.00"))
+    confirm(ledger, reversal)
+    work(ledger)
+    assert compared(ledger, reversal).is_as_planned is True
+
+
+def test_without_the_consent_the_reversal_goes_on_and_says_which_is_missing(books: Books) -> None:
+    one_of_each(books)
+    books.simulator.faults.add(
+        Fault(match="GET /api.xro/2.0/Reports", kind="status", status=403, times=9)
+    )  # as Xero answers a connection without that scope
+    reversal = taken_back(books)
+    assert reversal.state == "done"
+    assert "See the trial balance report" in reversal.trial_balance["problem"]
+    assert comparison_of(reversal.trial_balance, "GBP") is None
+
+
+def test_report_that_is_late_is_waited_for_and_not_for_ever(books: Books) -> None:
+    one_of_each(books)
+    reversal = planned(books)
+    confirm(books, reversal)
+    books.simulator.faults.add(Fault(match="GET /api.xro/2.0/Reports", kind="status", status=503, times=99))
+    with pytest.raises(UnableToPost):
+        work(books)
+    assert again(books, reversal).state == "running"
+    with tenant(books.owner):
+        reversal.lines.update(done_at=now() - dt.timedelta(hours=1))
+    work(books)
+    found = again(books, reversal)
+    assert (found.state, bool(found.trial_balance["problem"])) == ("done", True)

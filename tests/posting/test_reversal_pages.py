@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.test import Client
 
+from connectors.sdk.records import Expense, Party
 from connectors.testing.faults import Fault
 from marketplace.core.models import WorkItem
 from marketplace.installations.models import Connection
@@ -18,8 +20,8 @@ from tenants.choices import Role
 from tenants.context import tenant
 from tenants.models import Membership, Tenant, User
 from tests.conftest import make_user
-from tests.posting.reversing import again, held, planned, taken_back, trial_balance, work
-from tests.posting.world import Books, order
+from tests.posting.reversing import again, held, planned, staff_enter, taken_back, trial_balance, work
+from tests.posting.world import PLACED, Books, order
 
 LIST = "/o/kestrel/reversals/"
 TAGS = re.compile(r"<[^>]+>")
@@ -222,3 +224,32 @@ def test_rest_of_what_has_not_ended_is_not_planned(posted: Books, alice_client: 
     reversal = planned(posted)
     answer = alice_client.post(f"{LIST}{reversal.pk}/rest/", follow=True)
     assert "It has not ended yet." in text_of(answer)
+
+
+def test_page_shows_the_ledgers_own_trial_balance_and_folds_what_is_equal(posted: Books, alice_client: Client) -> None:
+    staff_enter(posted, Expense(
+        id="", date=PLACED.date(), currency="GBP", amount=Decimal(7), paid_from_ledger_account="090",
+        ledger_account="404", supplier=Party(name="Bank"), reference="By hand",
+    ))  # fmt: skip
+    reversal = taken_back(posted)
+    answer = alice_client.get(f"{LIST}{reversal.pk}/")
+    words = text_of(answer).replace("−", "-")
+    assert "Xero’s own report moved by exactly what was taken back." in words
+    assert "Sales (200) GBP -150.00 GBP 0.00 GBP 150.00" in words
+    assert "2 accounts stand as before" in words
+    assert "Bank Fees (404) GBP 7.00" in words
+    assert re.search(r"<details[^>]*>\s*<summary>2 accounts stand as before</summary>", answer.content.decode())
+
+
+def test_page_says_which_consent_is_missing_for_the_trial_balance(posted: Books, alice_client: Client) -> None:
+    posted.simulator.faults.add(Fault(match="GET /api.xro/2.0/Reports", kind="status", status=403, times=9))
+    reversal = planned(posted)
+    missing = "The consent “See the trial balance report” (accounting.reports.trialbalance.read) is missing."
+    assert f"{missing} Reconnect Xero and allow it. Without it the proof rests" in text_of(
+        alice_client.get(f"{LIST}{reversal.pk}/")
+    )
+    alice_client.post(f"{LIST}{reversal.pk}/confirm/", {"is_read": "on"})
+    work(posted)
+    words = text_of(alice_client.get(f"{LIST}{reversal.pk}/"))
+    assert "Done and proved" in words
+    assert f"{missing} Reconnect Xero and allow it. The proof rests on the entries that were read back." in words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,8 @@ import httpx
 
 from connectors.providers.quickbooks.faults import THROTTLE_SECONDS, fault_of, refusal
 from connectors.providers.quickbooks.manifest import BATCH_SIZE, MANIFEST, MINOR_VERSION
+from connectors.providers.quickbooks.reports import trial_balance as read_trial_balance
+from connectors.providers.quickbooks.reports import year_begins
 from connectors.sdk.client import Access, Client, dump_json, parse_json, retry_after
 from connectors.sdk.errors import (
     ConfigurationError,
@@ -20,6 +23,7 @@ from connectors.sdk.errors import (
     UnexpectedResponse,
 )
 from connectors.sdk.oauth import OAuth, Organisation, TokenSet
+from connectors.sdk.reports import TrialBalance
 
 Json = dict[str, Any]
 
@@ -55,6 +59,23 @@ class QuickBooksClient(Client):
 
     def company_path(self, tail: str) -> str:
         return f"/v3/company/{self.access.organisation_id}/{tail}"
+
+    def trial_balance(self, as_of: dt.date) -> TrialBalance:
+        """Of the financial year so far: QuickBooks works income and expenses out between two days."""
+        company = self.query("select * from CompanyInfo").get("CompanyInfo", [{}])[0]
+        start = year_begins(as_of, str(company.get("FiscalYearStartMonth", "")))
+        answer = self.request(
+            "GET",
+            "api",
+            self.company_path("reports/TrialBalance"),
+            params={
+                "start_date": start.isoformat(),
+                "end_date": as_of.isoformat(),
+                "accounting_method": "Accrual",
+                "minorversion": MINOR_VERSION,
+            },
+        )
+        return read_trial_balance(answer, as_of)
 
     def query(self, statement: str) -> Json:
         """One page of one query; `QueryResponse` without rows when nothing matches."""

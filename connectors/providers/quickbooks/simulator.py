@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from werkzeug import Request, Response
@@ -40,6 +41,7 @@ from connectors.providers.quickbooks.simulator_faults import (
 from connectors.providers.quickbooks.simulator_ledger import as_record
 from connectors.providers.quickbooks.simulator_pages import Pages
 from connectors.providers.quickbooks.simulator_query import moment, parse, run
+from connectors.providers.quickbooks.simulator_reports import trial_balance_report
 from connectors.providers.quickbooks.simulator_seed import Seeder
 from connectors.sdk.client import dump_json
 from connectors.sdk.manifest import Limit
@@ -246,6 +248,11 @@ class QuickBooksSimulator(Pages):
     def read_preferences(self, request: Request, realm: str) -> Response:
         return self._call(request, realm, lambda books: {"Preferences": books.get("Preferences", "1")})
 
+    @route("GET", f"{BASE}/reports/TrialBalance")
+    def trial_balance(self, request: Request, realm: str) -> Response:
+        work = partial(trial_balance_report, ledger=self.ledger, args=request.args, time=self._time())
+        return self._call(request, realm, work, tells_time=False)
+
     @route("GET", f"{BASE}/<entity>/<id>")
     def read(self, request: Request, realm: str, entity: str, id: str) -> Response:
         return self._call(request, realm, lambda books: {_entity(entity): books.get(_entity(entity), id)})
@@ -259,7 +266,9 @@ class QuickBooksSimulator(Pages):
 
         return self._call(request, realm, work)
 
-    def _call(self, request: Request, realm: str, work: Callable[[Books], Json], *, batches: int = 0) -> Response:
+    def _call(
+        self, request: Request, realm: str, work: Callable[[Books], Json], *, batches: int = 0, tells_time: bool = True
+    ) -> Response:
         """One authorised, counted and idempotent call."""
         grant = self.authorised(request)
         if grant.organisation != realm:
@@ -271,7 +280,7 @@ class QuickBooksSimulator(Pages):
         books = self.books(realm)
         try:
             request_id = self._request_id(request)
-            body = self._remembered(books, request_id) or {**work(books), "time": self._time()}
+            body = self._remembered(books, request_id) or work(books) | ({"time": self._time()} if tells_time else {})
             if request_id:
                 self.store[f"{realm}/_requests"].put(request_id, {"body": body, "at": self.now()})
         except Faulted as fault:

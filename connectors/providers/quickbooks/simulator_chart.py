@@ -10,6 +10,8 @@ Json = dict[str, Any]
 
 UNDEPOSITED = "4"
 RECEIVABLE = "84"
+TAX_PAYABLE = "90"
+RETAINED_EARNINGS = "2"
 DEFAULT_ITEM = "1"
 
 #: id, number, name, type, subtype
@@ -23,9 +25,9 @@ ACCOUNTS: tuple[tuple[str, str, str, str, str], ...] = (
     (RECEIVABLE, "1200", "Accounts Receivable (A/R)", "Accounts Receivable", "AccountsReceivable"),
     ("33", "2000", "Accounts Payable (A/P)", "Accounts Payable", "AccountsPayable"),
     ("41", "2100", "Mastercard", "Credit Card", "CreditCard"),
-    ("90", "2200", "{tax} payable", "Other Current Liability", "{tax_subtype}"),
+    (TAX_PAYABLE, "2200", "{tax} payable", "Other Current Liability", "{tax_subtype}"),
     ("91", "2300", "Gift card liability", "Other Current Liability", "OtherCurrentLiabilities"),
-    ("2", "3000", "Retained Earnings", "Equity", "RetainedEarnings"),
+    (RETAINED_EARNINGS, "3000", "Retained Earnings", "Equity", "RetainedEarnings"),
     ("79", "4000", "Sales of Product Income", "Income", "SalesOfProductIncome"),
     ("45", "4010", "Shipping income", "Income", "ServiceFeeIncome"),
     ("86", "4020", "Discounts given", "Income", "DiscountsRefundsGiven"),

@@ -319,6 +319,8 @@ def test_every_object_the_simulator_answers_follows_the_published_schema(served:
             *("Account", "Item", "TaxCode", "TaxRate", "CompanyInfo", "Preferences"),
         )
     ]
+    report = client.get_report("TrialBalance", {"start_date": "2026-01-01", "end_date": "2026-12-31"})
+    assert problems("Report", report) == []
     found = [pair for answer in answers for pair in objects_in(answer)]
     assert {name for name, _ in found} >= {"Invoice", "CreditMemo", "RefundReceipt", "Transfer", "Account", "TaxCode"}
     assert [problem for name, row in found for problem in problems(name, row)] == []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import httpx
 
-from connectors.providers.xero.manifest import MANIFEST
+from connectors.providers.xero.manifest import MANIFEST, TRIAL_BALANCE
 from connectors.providers.xero.refusals import messages_of, refusal
+from connectors.providers.xero.reports import trial_balance as read_trial_balance
 from connectors.sdk.client import Client, dump_json, parse_json, retry_after
 from connectors.sdk.errors import (
     ConfigurationError,
@@ -21,6 +23,7 @@ from connectors.sdk.errors import (
 )
 from connectors.sdk.manifest import Manifest
 from connectors.sdk.oauth import OAuth, Organisation, TokenSet
+from connectors.sdk.reports import TrialBalance
 
 API = "/api.xro/2.0"
 
@@ -45,6 +48,17 @@ class XeroClient(Client):
         headers = {"If-Modified-Since": modified_since} if modified_since else {}
         answer = self.request("GET", "api", API + path, params=dict(params), headers=headers)
         return _object(answer)
+
+    def trial_balance(self, as_of: dt.date) -> TrialBalance:
+        """Needs a consent of its own, which connections from before it was asked for do not have."""
+        try:
+            answer = self.get("/Reports/TrialBalance", {"date": as_of.isoformat()})
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"The consent “{TRIAL_BALANCE.words}” ({TRIAL_BALANCE.name}) is missing. Reconnect Xero and allow it.",
+                detail=error.detail,
+            ) from error
+        return read_trial_balance(answer, as_of)
 
     def send(
         self, method: str, path: str, body: Mapping[str, Any], params: Mapping[str, Any], *, key: str

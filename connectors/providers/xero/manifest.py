@@ -11,6 +11,12 @@ HOSTS = {
     "api": "https://api.xero.com",
 }
 
+TRIAL_BALANCE = Scope(
+    name="accounting.reports.trialbalance.read",
+    words="See the trial balance report",
+    why="show you Xero's own figures before and after something is taken back",
+)
+
 MANIFEST = Manifest(
     slug="xero",
     name="Xero",
@@ -57,6 +63,7 @@ MANIFEST = Manifest(
                 why="move payouts from the clearing account to the bank and book the fees",
                 writes=True,
             ),
+            TRIAL_BALANCE,
         ),
         # Web apps with a secret authenticate with it; PKCE is only for Xero apps that have none.
         uses_pkce=False,

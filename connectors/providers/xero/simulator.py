@@ -43,7 +43,9 @@ from connectors.providers.xero.simulator_documents import (
 )
 from connectors.providers.xero.simulator_filters import QueryParseError, Where, ordered, page_of, since
 from connectors.providers.xero.simulator_payments import Payments, Transfers, allocate
+from connectors.providers.xero.simulator_reports import trial_balance_report
 from connectors.providers.xero.simulator_seeding import Seeding
+from connectors.providers.xero.values import day
 from connectors.sdk.oauth import ConnectorKeys
 from connectors.sdk.records import Record
 from connectors.testing import (
@@ -74,6 +76,7 @@ SCOPES = {
     "Payments": "accounting.payments",
     "BankTransactions": "accounting.banktransactions",
     "BankTransfers": "accounting.banktransactions",
+    "Reports": "accounting.reports.trialbalance",
 }
 DOCUMENT_KINDS = {kind.collection: kind for kind in (INVOICES, CREDIT_NOTES, BANK_TRANSACTIONS)}
 PAGED = {"Contacts", "Invoices", "CreditNotes", "Payments", "BankTransactions"}
@@ -273,6 +276,12 @@ class XeroSimulator(Simulator):
     def read_organisation(self, request: Request) -> Response:
         books = self._books(request, "Organisation")
         return self._answered(request, books, "Organisations", [organisation_row(books)])
+
+    @route("GET", f"{API}/Reports/TrialBalance")
+    def read_trial_balance(self, request: Request) -> Response:
+        books = self._books(request, "Reports")
+        date = day(request.args.get("date")) or self.now().date()
+        return self._answered(request, books, "Reports", [trial_balance_report(books, date)])
 
     @route("GET", f"{API}/<collection>")
     def read_list(self, request: Request, collection: str) -> Response:

@@ -117,6 +117,7 @@ def test_every_answer_conforms_to_the_published_shapes() -> None:
         "Payments": "/Payments?page=1",
         "BankTransactions": "/BankTransactions?page=1",
         "BankTransfers": "/BankTransfers",
+        "Reports": "/Reports/TrialBalance",
     }
     for kind, path in answers.items():
         response = bench.http.get(

@@ -9,6 +9,7 @@ import pytest
 pytest.register_assert_rewrite(
     "connectors.testing.contract.consent",
     "connectors.testing.contract.reading",
+    "connectors.testing.contract.reports",
     "connectors.testing.contract.shape",
     "connectors.testing.contract.trouble",
     "connectors.testing.contract.webhooks",
@@ -18,6 +19,7 @@ pytest.register_assert_rewrite(
 from connectors.testing.contract.bench import Bench, Parts  # noqa: E402
 from connectors.testing.contract.consent import ConsentRules  # noqa: E402
 from connectors.testing.contract.reading import ReadingRules  # noqa: E402
+from connectors.testing.contract.reports import ReportRules  # noqa: E402
 from connectors.testing.contract.setup import Setup  # noqa: E402
 from connectors.testing.contract.shape import ShapeRules  # noqa: E402
 from connectors.testing.contract.trouble import TroubleRules  # noqa: E402
@@ -25,7 +27,7 @@ from connectors.testing.contract.webhooks import WebhookRules  # noqa: E402
 from connectors.testing.contract.writing import WritingRules  # noqa: E402
 
 
-class ConnectorContract(ShapeRules, ConsentRules, ReadingRules, TroubleRules, WritingRules, WebhookRules):
+class ConnectorContract(ShapeRules, ConsentRules, ReadingRules, TroubleRules, WritingRules, ReportRules, WebhookRules):
     """All rules together."""
 
 
