@@ -243,15 +243,20 @@ def _paid_into(original: Posting, lines: Sequence[ReversalLine]) -> str:
     return payments[0].ledger_account if is_paid_by(original, payments) else ""
 
 
+def made_already(original: Posting, data_type: str) -> Posting | None:
+    """The part of this kind that an earlier reversal made against an entry: no entry takes two of one kind."""
+    made = Posting.objects.filter(reverses=original, data_type=data_type, state=Posting.State.POSTED)
+    return made.order_by("-pk").first()
+
+
 def _posting_against(line: ReversalLine, document: Record, needed: Posting | None) -> Posting:
     """One posting against an entry. What an earlier reversal that stopped half way had made of it already is not made again."""
     original, date = line.posting, line.entry_date
     assert date is not None
-    against = Posting.objects.filter(reverses=original)
-    made = against.filter(data_type=document.data_type, state=Posting.State.POSTED).order_by("-pk").first()
+    made = made_already(original, document.data_type)
     if made is not None:
         return made
-    version = against.count() + 1
+    version = Posting.objects.filter(reverses=original).count() + 1
     key = posting_key(
         tenant_id=current_tenant().pk,
         flow_id=original.flow_id,

@@ -101,7 +101,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`is_as_planned` is None where that cannot be told."""
+    """Accounts that stood and stand at nought are left out. `is_as_planned` is None where that cannot be told."""
 
     as_of: dt.date
     currency: str
@@ -128,7 +128,7 @@ def comparison_of(kept: Mapping[str, Any], base_currency: str) -> Comparison | N
         as_of=dt.date.fromisoformat(kept["as_of"]),
         currency=kept["currency"] or base_currency,
         moved=[one for one in accounts if one.difference],
-        equal=[one for one in accounts if not one.difference],
+        equal=[one for one in accounts if one.before and not one.difference],
         is_as_planned=_is_as_planned(kept.get("expected"), {id: one.difference for id, one in found.items()}),
     )
 

@@ -18,16 +18,19 @@ from marketplace.core.models import WorkItem
 from marketplace.core.work import claim_work, do_work, request_work
 from marketplace.posting import reversal_running
 from marketplace.posting.models import Reversal
+from marketplace.posting.trial_balances import comparison_of
 from tests.faults.conftest import Tell
 from tests.faults.test_protocol import Killed, first, then, work_once
 from tests.installations.conftest import served, simulators  # noqa: F401 -- fixtures
 from tests.posting.conftest import books, ledger, quickbooks  # noqa: F401 -- fixtures
 from tests.posting.reversing import (
+    DAY,
     again,
     close_books,
     confirm,
     held,
     lines_of,
+    one_of_each,
     planned,
     staff_enter,
     taken,
@@ -53,6 +56,9 @@ STEPS = (
     "_settle_entry",
     "finish_reversal",
 )
+
+
+OF_REPORTS = ("_read_balance_before", "_read_balance_after", "_confirm_entries")
 
 
 def die_once(ledger: Books, beside: Callable[..., Any], step: str) -> bool:  # noqa: F811
@@ -97,6 +103,44 @@ def test_worker_killed_at_any_step_loses_and_repeats_nothing(
     assert trial_balance(books) == {}
     assert killed >= 20
     tell("C1", "taking back: kill -9 at each step", tried=killed, events=48)
+
+
+@pytest.fixture(params=["xero", "quickbooks"])
+def mixed(request: pytest.FixtureRequest) -> Books:
+    """Every kind of entry twice: in a period that is closed by now, and in an open one."""
+    found: Books = request.getfixturevalue({"xero": "books", "quickbooks": "quickbooks"}[request.param])
+    one_of_each(found)
+    one_of_each(found, DAY + dt.timedelta(days=5), "b")
+    close_books(found, DAY)
+    return found
+
+
+def test_every_kind_of_entry_is_undone_once_wherever_workers_are_killed(mixed: Books, tell: Tell) -> None:
+    """Those of the closed period by entries of up to three parts."""
+    reversal = planned(mixed)
+    confirm(mixed, reversal)
+    points = [(beside, step) for step in (*STEPS, *OF_REPORTS) for beside in (first, then)]
+    killed = sum(die_once(mixed, beside, step) for beside, step in points)
+    for _ in range(30):
+        if again(mixed, reversal).state == Reversal.State.DONE:
+            break
+        work_once(mixed)
+        mixed.let_quiet_time_pass()
+    told = Counter(lines_of(mixed, reversal).values())
+    assert set(told) == {"void done", "entry done closed_period"}
+    assert set(Counter(taken(mixed)).values()) == {1}
+    assert trial_balance(mixed) == {}
+    with mixed.simulator.lock:
+        made = [line for line in mixed.simulator.ledger.after(0) if line["date"] == str(DAY + dt.timedelta(days=1))]
+    assert set(Counter(line["reference"] for line in made if line["action"] == "create").values()) == {1}
+    comparison = comparison_of(again(mixed, reversal).trial_balance, "GBP")
+    assert comparison is not None and comparison.is_as_planned
+    tell(
+        "C1",
+        f"taking every kind back: kill -9 at each step, {mixed.connection.connector}",
+        tried=killed,
+        events=len(made),
+    )
 
 
 def books_stream(ledger: Books, data_type: str) -> Any:  # noqa: F811

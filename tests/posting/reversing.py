@@ -125,13 +125,13 @@ def taken(books: Books) -> list[tuple[str, str]]:
     return [(line["data_type"], line["id"]) for line in lines if line["action"] in ("void", "delete")]
 
 
-def post_documents(books: Books, *documents: Record | tuple[Record, int]) -> list[Posting]:
+def post_documents(books: Books, *documents: Record | tuple[Record, int], mark: str = "") -> list[Posting]:
     """Documents no order makes, written as any are. One in a pair settles the document with that number in this list."""
     made: list[Posting] = []
     with tenant(books.owner):
         for number, given in enumerate(documents):
             document, settled = given if isinstance(given, tuple) else (given, None)
-            posting = shadow(books.flow, document, of=f"made-{number}", state=Posting.State.PLANNED)
+            posting = shadow(books.flow, document, of=f"made{mark}-{number}", state=Posting.State.PLANNED)
             posting.reference = marked(posting.reference, posting.key)
             posting.depends_on = None if settled is None else made[settled]
             if settled is not None:
@@ -194,10 +194,10 @@ def paid(books: Books, amount: str, reference: str = "Paid", **changes: Any) -> 
     return CustomerPayment(**{**values, **changes})
 
 
-def payout(books: Books, amount: str = "80.00") -> BankTransfer:
+def payout(books: Books, amount: str = "80.00", day: dt.date = DAY) -> BankTransfer:
     return BankTransfer(
         id="",
-        date=DAY,
+        date=day,
         currency="GBP",
         amount=Decimal(amount),
         from_ledger_account=codes(books).clearing,
@@ -206,10 +206,10 @@ def payout(books: Books, amount: str = "80.00") -> BankTransfer:
     )
 
 
-def fees(books: Books, amount: str = "3.40") -> Expense:
+def fees(books: Books, amount: str = "3.40", day: dt.date = DAY) -> Expense:
     return Expense(
         id="",
-        date=DAY,
+        date=day,
         currency="GBP",
         amount=Decimal(amount),
         paid_from_ledger_account=codes(books).clearing,
@@ -220,18 +220,19 @@ def fees(books: Books, amount: str = "3.40") -> Expense:
     )
 
 
-def one_of_each(books: Books) -> list[Posting]:
+def one_of_each(books: Books, day: dt.date = DAY, mark: str = "") -> list[Posting]:
     """Every kind of entry a flow can post: a paid invoice, a credit note paid back, one still open, a payout and its fees."""
     is_one_piece = connector(books.connection.connector).writable("credit_note").settles_on_document
     back = {"refund_ledger_account": codes(books).clearing} if is_one_piece else {}
-    refund = () if is_one_piece else ((paid(books, "30.00", "Paid back", settles="credit_note"), 2),)
+    refund = () if is_one_piece else ((paid(books, "30.00", "Paid back", settles="credit_note", date=day), 2),)
     return post_documents(
         books,
-        sale(books, Invoice, "S-1", "120.00"),
-        (paid(books, "120.00"), 0),
-        sale(books, CreditNote, "C-1", "30.00", **back),
-        sale(books, CreditNote, "C-2", "12.50"),
-        payout(books),
-        fees(books),
+        sale(books, Invoice, f"S-1{mark}", "120.00", date=day),
+        (paid(books, "120.00", date=day), 0),
+        sale(books, CreditNote, f"C-1{mark}", "30.00", date=day, **back),
+        sale(books, CreditNote, f"C-2{mark}", "12.50", date=day),
+        payout(books, day=day),
+        fees(books, day=day),
         *refund,
+        mark=mark,
     )

@@ -11,11 +11,12 @@ from connectors.providers.xero import resources as xero
 from connectors.sdk.client import Client
 from connectors.sdk.streams import Standing
 from marketplace.core import work
-from marketplace.posting import planning, reversal_planning, reversal_running, reversing
+from marketplace.posting import planning, reversal_planning, reversal_running, reversing, trial_balances
 from tests.faults.removal import guard, replace
 
 PROTOCOL = "tests/faults/test_reversal_protocol.py::test_"
 RUNNING = "tests/posting/test_reversal.py::test_"
+KINDS = "tests/posting/test_reversal_kinds.py::test_"
 LIMITS = "tests/posting/test_reversal_limits.py::test_"
 
 
@@ -99,3 +100,43 @@ def _() -> None:
 )
 def _() -> None:
     replace(reversing, "_withdraw_unsent", lambda reversal, record_ids: None)
+
+
+@guard(
+    "every part of an entry against an entry is read back before it counts",
+    noticed_by=KINDS + "entry_against_that_staff_voided_before_it_was_read_back_is_made_again",
+)
+def _() -> None:
+    replace(reversal_running, "is_in_books", lambda stream, part, found: True)
+
+
+@guard(
+    "what a reversal that stopped half way had made is not made again",
+    noticed_by=KINDS + "entry_of_several_parts_that_stopped_half_way_says_so_and_is_gone_on_with",
+)
+def _() -> None:
+    replace(reversing, "made_already", lambda original, data_type: None)
+
+
+@guard(
+    "only what was paid in one piece is paid back in one piece",
+    noticed_by=KINDS + "part_paid_invoice_in_a_closed_period_balances_per_account[quickbooks]",
+)
+def _() -> None:
+    replace(reversing, "is_paid_by", lambda document, payments: bool(payments))
+
+
+@guard(
+    "the ledger's own trial balance is held against the plan",
+    noticed_by=KINDS + "what_staff_enter_meanwhile_shows_as_not_planned[xero]",
+)
+def _() -> None:
+    replace(trial_balances, "_is_as_planned", lambda expected, moved: True)
+
+
+@guard(
+    "the trial balance is read again right before the first entry goes",
+    noticed_by=KINDS + "what_staff_enter_after_the_plan_and_before_its_start_does_not_disturb[xero]",
+)
+def _() -> None:
+    replace(reversal_running, "_read_balance_before", lambda run: None)
