@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('posting', '0005_linked_pairs'),
+        ('posting', '0006_document_keys'),
     ]
 
     operations = [
