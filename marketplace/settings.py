@@ -6,7 +6,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from marketplace.core.runtime.database import database_from_url, embedded_database, with_patience
+from marketplace.core.runtime.database import database_from_url, embedded_database, with_patience, with_values_apart
 from marketplace.core.runtime.environment import (
     Secrets,
     env_bool,
@@ -82,7 +82,9 @@ if IS_PRODUCTION and (USES_EMBEDDED_POSTGRES or USES_EMBEDDED_VALKEY):
     raise ImproperlyConfigured("Production needs DATABASE_URL and REDIS_URL; embedded servers are for local use.")
 DATABASES: dict[str, dict[str, Any]] = {
     "default": {
-        **with_patience(database_from_url(DATABASE_URL) if DATABASE_URL else embedded_database(PLACES)),
+        **with_values_apart(
+            with_patience(database_from_url(DATABASE_URL) if DATABASE_URL else embedded_database(PLACES))
+        ),
         "ENGINE": "tenants.backend",
         "CONN_MAX_AGE": env_int("TIEOUT_DATABASE_MAX_AGE", 300),
         "CONN_HEALTH_CHECKS": True,

@@ -1,8 +1,9 @@
 """Where the trails stood, written down outside of the database.
 
-Whoever owns the database can rewrite a trail and all its digests. So the heads of all trails are appended now and then to a file that
-belongs on a disk, or a machine, that the application cannot rewrite. Each line names the one before it and is signed with a key that
-is not in the database: a line that was changed, taken out or put in shows, and so does a trail that no longer leads to its anchors.
+Whoever owns the database can rewrite a trail and all its digests. So the head of a trail is appended, as soon as an act is committed, to
+a file that belongs on a disk, or a machine, that the application cannot rewrite; a sweep now and then adds what was missed. Each
+line names the one before it and is signed with a key that is not in the database: a line that was changed, taken out or put in shows,
+and so does a trail that no longer leads to its anchors.
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from django.conf import settings
+from django.db import transaction
 
 from marketplace.audit.models import AuditEntry
 from marketplace.core.clock import now
-from tenants.context import tenant
+from tenants.context import current_tenant, tenant
 from tenants.models import Tenant
 
+Heads = dict[str, list[Any]]
+
 OVERLAP = dt.timedelta(hours=1)  # an act may be committed later than its time says
-LAST_LINE_BYTES = 64 * 1024
+TAIL_BYTES = 64 * 1024
 
 
 class AnchorsDamaged(Exception):
@@ -43,36 +48,80 @@ class Anchor:
     digest: str
 
 
+def append_when_committed(entry: AuditEntry) -> None:
+    """Write this act down once it can no longer be taken back. Where that fails the act stands, and the next sweep writes it down."""
+    if settings.AUDIT_ANCHORS is not None:
+        heads: Heads = {str(current_tenant().pk): [entry.sequence, entry.digest]}
+        transaction.on_commit(lambda: _append_act(heads), robust=True)
+
+
+def _append_act(heads: Heads) -> None:
+    with _locked() as file:
+        _append(file, {"at": now().isoformat(), "heads": heads, "is_act": True})
+
+
 def append_anchors() -> int:
-    """Write down where the trails stand that went on since the last time. Answers how many; none where no file is named."""
+    """The sweep: where the trails stand whose acts were not all written down. Answers how many; none where no file is named."""
     if settings.AUDIT_ANCHORS is None:
         return 0
+    began = now()
+    with _locked() as file:
+        since, known, has_acts = _since_last_sweep(file)
+    heads = _heads_since(since, known)  # takes a while with many tenants; nobody who acts waits for it
+    if heads or has_acts:
+        with _locked() as file:
+            _append(file, {"at": began.isoformat(), "heads": heads})
+    return len(heads)
+
+
+@contextmanager
+def _locked() -> Iterator[IO[bytes]]:
     path = Path(settings.AUDIT_ANCHORS)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        last = _last_line(file)
-        heads = _heads_since(json.loads(last) if last else None)
-        if heads:
-            file.write(_line(heads, last))
-            file.flush()
-            os.fsync(file.fileno())
-    return len(heads)
+        yield file
+
+
+def _append(file: IO[bytes], told: dict[str, Any]) -> None:
+    body = told | {"previous": _digest(_tail(file)[-1])}
+    file.write(json.dumps(body | {"signature": _signature(body, settings.TIEOUT_KEK)}, sort_keys=True).encode() + b"\n")
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def anchors_of(tenant_id: uuid.UUID) -> list[Anchor]:
     """Every time one trail was written down, oldest first. Raises `AnchorsDamaged`."""
-    found: dict[tuple[int, str], Anchor] = {}
+    return anchors_of_all().get(str(tenant_id), [])
+
+
+def anchors_of_all() -> dict[str, list[Anchor]]:
+    """The same for every trail, by its tenant's id."""
+    found: dict[str, dict[tuple[int, str], Anchor]] = {}
     for line in _genuine_lines():
-        if str(tenant_id) in line["heads"]:
-            sequence, digest = line["heads"][str(tenant_id)]
-            found.setdefault((sequence, digest), Anchor(line["at"], sequence, digest))
-    return list(found.values())
+        for owner, (sequence, digest) in line["heads"].items():
+            found.setdefault(owner, {}).setdefault((sequence, digest), Anchor(line["at"], sequence, digest))
+    return {owner: list(anchors.values()) for owner, anchors in found.items()}
 
 
-def _heads_since(last: dict[str, Any] | None) -> dict[str, list[Any]]:
-    since = dt.datetime.fromisoformat(last["at"]) - OVERLAP if last else dt.datetime.min.replace(tzinfo=dt.UTC)
-    known = last["heads"] if last else {}
+def _since_last_sweep(file: IO[bytes]) -> tuple[dt.datetime, Heads, bool]:
+    """From when on acts may be missing, the heads written down from then on, and whether acts were written after the sweep."""
+    size, window = file.seek(0, os.SEEK_END), TAIL_BYTES
+    while True:
+        lines = [body for line in _tail(file, window) if (body := _loaded(line))]
+        sweeps = [number for number, body in enumerate(lines) if "is_act" not in body]
+        since = (
+            dt.datetime.fromisoformat(lines[sweeps[-1]]["at"]) - OVERLAP
+            if sweeps
+            else dt.datetime.min.replace(tzinfo=dt.UTC)
+        )
+        if window >= size or (sweeps and dt.datetime.fromisoformat(lines[0]["at"]) < since):
+            known = {owner: head for body in lines for owner, head in body["heads"].items()}
+            return since, known, bool(lines) and (not sweeps or sweeps[-1] < len(lines) - 1)
+        window *= 4
+
+
+def _heads_since(since: dt.datetime, known: Heads) -> Heads:
     heads = {}
     for owner in Tenant.objects.order_by("pk"):
         with tenant(owner):
@@ -80,11 +129,6 @@ def _heads_since(last: dict[str, Any] | None) -> dict[str, list[Any]]:
         if head is not None and head[0] > since and known.get(str(owner.pk)) != list(head[1:]):
             heads[str(owner.pk)] = list(head[1:])
     return heads
-
-
-def _line(heads: dict[str, list[Any]], last: bytes) -> bytes:
-    body = {"at": now().isoformat(), "heads": heads, "previous": _digest(last)}
-    return json.dumps(body | {"signature": _signature(body, settings.TIEOUT_KEK)}, sort_keys=True).encode() + b"\n"
 
 
 def _genuine_lines() -> Iterator[dict[str, Any]]:
@@ -107,13 +151,20 @@ def _genuine_lines() -> Iterator[dict[str, Any]]:
 
 
 def _parsed(line: bytes, number: int) -> dict[str, Any]:
+    body = _loaded(line)
+    if body is None:
+        raise AnchorsDamaged(f"Line {number} is none of ours.")
+    return body
+
+
+def _loaded(line: bytes) -> dict[str, Any] | None:
     try:
-        body: dict[str, Any] = json.loads(line)
-        if set(body) == {"at", "heads", "previous", "signature"}:
-            return body
+        body = json.loads(line)
     except ValueError:
-        pass
-    raise AnchorsDamaged(f"Line {number} is none of ours.")
+        return None
+    return (
+        body if isinstance(body, dict) and set(body) - {"is_act"} == {"at", "heads", "previous", "signature"} else None
+    )
 
 
 def _is_signed(body: dict[str, Any]) -> bool:
@@ -131,13 +182,15 @@ def _digest(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest() if line else ""
 
 
-def _last_line(file: IO[bytes]) -> bytes:
-    """Grows the window until a whole line is in it."""
+def _tail(file: IO[bytes], window: int = 0) -> list[bytes]:
+    """The last lines; at least one whole one, which is empty at the beginning of a file."""
+    window = window or TAIL_BYTES
     size = file.seek(0, os.SEEK_END)
-    window = LAST_LINE_BYTES
     while True:
         file.seek(max(0, size - window))
         lines = file.read().splitlines(keepends=True)
-        if len(lines) > 1 or window >= size:
-            return lines[-1] if lines else b""
+        if window >= size:
+            return lines or [b""]
+        if len(lines) > 1:
+            return lines[1:]  # the first may be the rest of a longer one
         window *= 4

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection as database
 from django.db.models import Model
 
-from marketplace.audit.anchors import Anchor
+from marketplace.audit.anchors import Anchor, append_when_committed
 from marketplace.audit.models import ACTOR_TIEOUT, AuditEntry
 from marketplace.core.clock import now
 from tenants.models import User
@@ -37,6 +37,7 @@ def record_act(
     )
     entry.digest = digest_of(entry)
     entry.save(force_insert=True)
+    append_when_committed(entry)
     return entry
 
 

@@ -38,3 +38,8 @@ def with_patience(database: dict[str, Any], seconds: int = IDLE_IN_TRANSACTION_S
     options = database["OPTIONS"]
     told = f"{options.get('options', '')} -c idle_in_transaction_session_timeout={seconds * 1000}".strip()
     return {**database, "OPTIONS": {**options, "options": told}}
+
+
+def with_values_apart(database: dict[str, Any]) -> dict[str, Any]:
+    """The same database, told each value beside its statement: what the server shows of its work, or logs of it, holds no payload."""
+    return {**database, "OPTIONS": {**database["OPTIONS"], "server_side_binding": True}}

@@ -129,6 +129,14 @@ def _() -> None:
     replace(audit, "verify_trail", lambda anchors=(): verify_trail())
 
 
+@guard(
+    "an act is written down outside of the database at once",
+    noticed_by="tests/audit/test_anchors.py::test_tail_that_is_cut_right_after_an_act_is_missed[2]",
+)
+def _() -> None:
+    replace(audit, "append_when_committed", lambda entry: None)
+
+
 @guard("acts are chained one at a time", noticed_by=f"{TRAIL}writers_side_by_side_never_fork_the_chain")
 def _() -> None:
     replace(audit, "_wait_for_turn", lambda: None)
@@ -286,6 +294,14 @@ def _() -> None:
 @guard("a state lives for minutes", noticed_by=f"{CONSENT}stale_state_is_refused")
 def _() -> None:
     replace(connecting, "now", lambda: dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+
+
+@guard(
+    "nothing starts with an offered provider whose webhooks cannot be checked",
+    noticed_by="tests/installations/test_environments.py::UNSET",
+)
+def _() -> None:
+    replace(clients, "refuse_unsigned_sources", lambda: None)
 
 
 @guard(
