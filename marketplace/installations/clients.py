@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from connectors.registry import connector
 from connectors.sdk.client import Access, Client
 from connectors.sdk.egress import Egress
+from connectors.sdk.errors import TransientError
 from connectors.sdk.exchange import http_client
 from connectors.sdk.oauth import TOKEN_TIMEOUT_SECONDS, ConnectorKeys, OAuth
 from marketplace.core.work import check_lease
@@ -67,8 +68,20 @@ def _secret_name(slug: str) -> str:
 
 
 def simulator_url(slug: str, environment: str) -> str:
-    """The simulator that stands in for the provider, or nothing for real environments."""
-    return str(settings.SIMULATORS[slug]) if environment == Connection.Environment.SIMULATOR else ""
+    """The simulator that stands in for the provider, or nothing for real environments. Raises `TransientError` where the settings
+    no longer name one: nobody of the tenant can do anything, and all goes on once they do."""
+    if environment != Connection.Environment.SIMULATOR:
+        return ""
+    if slug not in settings.SIMULATORS:
+        raise TransientError(
+            f"The simulator of {connector(slug).manifest.name} that this belongs to is not set up on this server any more."
+        )
+    return str(settings.SIMULATORS[slug])
+
+
+def is_offered(slug: str, environment: str) -> bool:
+    """Whether consent can be given here: not once the registration was taken away, or the simulator."""
+    return environment in dict(environments_of(slug))
 
 
 def environments_of(slug: str) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ from marketplace.catalogue.queries import purpose_of, scopes_in_words
 from marketplace.core.clock import now, shared_now
 from marketplace.core.models import ConsentState, WebhookRoute
 from marketplace.core.work import request_work
-from marketplace.installations.clients import oauth_for
+from marketplace.installations.clients import is_offered, oauth_for
 from marketplace.installations.models import Connection, ConsentEntry, Installation
 from marketplace.installations.vault import open_sealed, seal, store_tokens
 from tenants.choices import Role
@@ -97,8 +97,10 @@ def start_consent(
     redirect_uri: str,
     connection: Connection | None = None,
 ) -> str:
-    """Record what was agreed to on our page, and answer where to send the person. `connection` is set when reconnecting."""
+    """Record what was agreed to on our page, and answer where to send the person. `connection` is set when reconnecting. Raises
+    `UnableToConnect`."""
     found = connector(installation.connector)
+    _refuse_unoffered(found, environment)
     owner = current_tenant()
     state, verifier = secrets.token_urlsafe(32), new_verifier()
     # Tokens of consents that nobody finished must not outlive them.
@@ -126,6 +128,16 @@ def start_consent(
     return oauth.authorize_url(redirect_uri=redirect_uri, state=state, verifier=verifier)
 
 
+def _refuse_unoffered(found: Connector, environment: str, state: ConsentState | None = None) -> None:
+    if is_offered(found.slug, environment):
+        return
+    what = "simulator of" if environment == Connection.Environment.SIMULATOR else "registration at"
+    raise UnableToConnect(
+        f"This server has no {what} {found.manifest.name} any more, so no consent can be given. Ask whoever runs it to set it up again.",
+        state,
+    )
+
+
 def finish_consent(*, slug: str, params: Mapping[str, str], user: User, session_key: str) -> Consent:
     """The provider sent the person back. Outside any tenant context. Raises `UnableToConnect`, `ConsentDenied`."""
     state = _take_state(slug, params.get("state", ""), user, session_key)
@@ -133,6 +145,7 @@ def finish_consent(*, slug: str, params: Mapping[str, str], user: User, session_
         installation = Installation.objects.get(pk=state.installation_id)
     if "error" in params or not params.get("code"):
         raise _refusal(state, installation, params.get("error", ""), user)
+    _refuse_unoffered(connector(slug), state.environment, state)
     oauth = oauth_for(slug, state.environment, installation.settings)
     verifier = open_sealed(state.sealed_verifier, tenant_id=state.tenant_id, row=str(state.pk), field="verifier")
     try:

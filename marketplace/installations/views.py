@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET
 
 from connectors.registry import Connector, UnknownConnector, connector
 from marketplace.catalogue.queries import data_type_name, limit_in_words, purpose_of
-from marketplace.installations.clients import environments_of
+from marketplace.installations.clients import environments_of, is_offered
 from marketplace.installations.forms import InstallForm, OrganisationForm
 from marketplace.installations.models import Connection, Installation
 from marketplace.installations.operations import (
@@ -116,9 +116,13 @@ def install(request: TenantRequest, slug: str) -> HttpResponse:
 @member(Role.ADMIN)
 def reconnect(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse:
     known = _connection_or_404(connection_id, is_live=True)
+    found = connector(known.connector)
     if request.method == "POST":
-        return _on_to_the_provider(request, known.installation, known.environment, known)
-    return _consent_page(request, connector(known.connector), connection=known)
+        try:
+            return _on_to_the_provider(request, known.installation, known.environment, known)
+        except UnableToConnect as error:
+            return _not_connected(request, found, error)
+    return _consent_page(request, found, connection=known, is_offered=is_offered(found.slug, known.environment))
 
 
 def _consent_page(request: TenantRequest, found: Connector, **more: Any) -> HttpResponse:

@@ -177,13 +177,12 @@ def with_requests(preview: Preview, *, tenant_id: uuid.UUID, flow: Flow) -> Prev
 
 def _sent(result: Result, tenant_id: uuid.UUID, flow: Flow) -> tuple[Sent, ...]:
     """One entry a document; a provider that cannot be asked now does not keep the document from being shown."""
-    client = client_for(tenant_id, flow.target)
     found = connector(flow.target.connector)
     sent = []
     for draft in result.drafts:
         stream = found.writable(draft.document.data_type)
         try:
-            request = stream.preview(client, [draft])
+            request = stream.preview(client_for(tenant_id, flow.target), [draft])
         except ConnectorError as error:
             sent.append(Sent(title=stream.label, text=_json(encode(draft.document)), problem=error.user_message))
         else:

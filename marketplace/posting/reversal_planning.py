@@ -344,8 +344,8 @@ def make_plan(*, tenant_id: uuid.UUID, reversal_id: uuid.UUID) -> None:
     connection = reversal.connection
     if connection.state != Connection.State.CONNECTED:
         raise _unreadable(tenant_id, reversal, "The connection needs reconnecting.")
-    client = client_for(tenant_id, connection)
     try:
+        client = client_for(tenant_id, connection)
         wanted = _wanted(postings)
         company = _company(client, connection.connector) if wanted else None
         entries = read_entries(client, connection.connector, wanted)

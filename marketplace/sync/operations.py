@@ -107,8 +107,9 @@ def read_stream(*, tenant_id: uuid.UUID, connection_id: uuid.UUID, data_type: st
     reading = _begin(tenant_id, connection_id, data_type)
     if reading is None:
         return None
-    client = client_for(tenant_id, reading.connection, owner=reading.owner)
+    client = None
     try:
+        client = client_for(tenant_id, reading.connection, owner=reading.owner)
         is_complete = _read_pages(reading, client)
     except ConnectorError as error:
         return _stop(reading, client, error)
@@ -251,11 +252,11 @@ def _finish(reading: Reading) -> None:
         ask_for_summary(reading.owner.pk)
 
 
-def _stop(reading: Reading, client: Client, error: ConnectorError) -> dt.timedelta:
+def _stop(reading: Reading, client: Client | None, error: ConnectorError) -> dt.timedelta:
     """Keep what was read, say what is wrong, and decide when to go on. Nothing read so far is lost."""
     with holding_lease(reading.owner):
         run = SyncRun.objects.get(pk=reading.run.pk)
-        run.problem, run.calls = error.user_message, run.calls + client.calls
+        run.problem, run.calls = error.user_message, run.calls + (client.calls if client else 0)
         if not isinstance(error, TransientError):
             run.state, run.finished_at = SyncRun.State.STOPPED, now()
         run.save()

@@ -154,6 +154,19 @@ def is_expected(pattern: URLPattern, person: str, answers: set[int]) -> bool:
     return not told & {401, 403} and max(told) < 500 and (has_ids or 404 not in told)
 
 
+def test_no_address_fails_where_the_simulators_are_gone(db: None, no_lines: None, settings: Settings) -> None:
+    """As when an operator stops offering them: what is there can be looked at, and what needs a provider says why it does not work."""
+    settings.SIMULATORS = dict.fromkeys(("xero", "shopify"), "http://127.0.0.1:9")
+    business = furnished("kestrel")
+    settings.SIMULATORS = {}
+    client = business.client("owner")
+    client.raise_request_exception = False
+    paths = [path_of(pattern, business.tenant.slug, business.ids) for pattern in of_businesses()]
+    failing = [path for path in paths if client.get(path).status_code >= 500]
+    failing += [path for path in paths if client.post(path).status_code >= 500]
+    assert failing == []
+
+
 @pytest.mark.parametrize(("kind", "status"), [("signed_in", {302}), ("public", {200, 400, 401, 404, 503})])
 def test_addresses_outside_of_businesses(kind: str, status: set[int], db: None) -> None:
     for pattern in patterns():
