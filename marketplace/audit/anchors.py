@@ -50,13 +50,14 @@ class Anchor:
 
 def append_when_committed(entry: AuditEntry) -> None:
     """Write this act down once it can no longer be taken back. Where that fails the act stands, and the next sweep writes it down."""
-    if settings.AUDIT_ANCHORS is not None:
+    path = settings.AUDIT_ANCHORS
+    if path is not None:
         heads: Heads = {str(current_tenant().pk): [entry.sequence, entry.digest]}
-        transaction.on_commit(lambda: _append_act(heads), robust=True)
+        transaction.on_commit(lambda: _append_act(Path(path), heads), robust=True)
 
 
-def _append_act(heads: Heads) -> None:
-    with _locked() as file:
+def _append_act(path: Path, heads: Heads) -> None:
+    with _locked(path) as file:
         _append(file, {"at": now().isoformat(), "heads": heads, "is_act": True})
 
 
@@ -64,19 +65,18 @@ def append_anchors() -> int:
     """The sweep: where the trails stand whose acts were not all written down. Answers how many; none where no file is named."""
     if settings.AUDIT_ANCHORS is None:
         return 0
-    began = now()
-    with _locked() as file:
+    path, began = Path(settings.AUDIT_ANCHORS), now()
+    with _locked(path) as file:
         since, known, has_acts = _since_last_sweep(file)
     heads = _heads_since(since, known)  # takes a while with many tenants; nobody who acts waits for it
     if heads or has_acts:
-        with _locked() as file:
+        with _locked(path) as file:
             _append(file, {"at": began.isoformat(), "heads": heads})
     return len(heads)
 
 
 @contextmanager
-def _locked() -> Iterator[IO[bytes]]:
-    path = Path(settings.AUDIT_ANCHORS)
+def _locked(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
