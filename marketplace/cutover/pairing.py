@@ -11,7 +11,7 @@ passes that have to choose see only what it left.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,17 +191,21 @@ _OPEN = """
 """
 
 
-def _by_key(*, columns: str, same: str, order: str) -> str:
+def _keys(side: str, keys: Sequence[str]) -> str:
+    """What is open on one side, once for each key it has; a key that says the same as the one before it is no other."""
+    rest = "id, amount, currency, data_type, is_repayment, occurred_on"
+    is_open = f"NOT EXISTS (SELECT FROM paired WHERE {side}_id = open_{side}.id)"
+    return " UNION ALL ".join(
+        f"SELECT {key} AS key, {rest} FROM open_{side} WHERE {key} <> '' AND {is_open}"
+        + (f" AND {key} <> {keys[place - 1]}" if place else "")
+        for place, key in enumerate(keys)
+    )
+
+
+def _by_key(*, keys: Sequence[str], same: str, order: str) -> str:
     """Pairs by what identifies both sides. Documents that share it (two equal part payments, say) pair in the given order."""
     return f"""
-        WITH our_keys AS MATERIALIZED (
-            SELECT DISTINCT id, key, amount, currency, data_type, is_repayment, occurred_on
-            FROM open_ours, LATERAL (VALUES {columns}) AS keys (key)
-            WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE ours_id = open_ours.id)
-        ), their_keys AS MATERIALIZED (
-            SELECT DISTINCT id, key, amount, currency, data_type, is_repayment, occurred_on
-            FROM open_theirs, LATERAL (VALUES {columns}) AS keys (key)
-            WHERE key <> '' AND NOT EXISTS (SELECT FROM paired WHERE theirs_id = open_theirs.id)
+        WITH our_keys AS MATERIALIZED ({_keys("ours", keys)}), their_keys AS MATERIALIZED ({_keys("theirs", keys)}
         ), our_rank AS (
             SELECT *, row_number() OVER (PARTITION BY {same} ORDER BY {order}) AS place
             FROM our_keys WHERE ({same}) IN (SELECT {same} FROM their_keys)
@@ -218,7 +222,7 @@ def _by_key(*, columns: str, same: str, order: str) -> str:
     """
 
 
-_REFERENCE, _ANY = "(reference_key)", "(reference_key), (number_key)"
+_REFERENCE, _ANY = ("reference_key",), ("reference_key", "number_key")
 _MONEY = "key, amount, currency, data_type, is_repayment"
 _NAME = "key, data_type, is_repayment"
 # Without a common number: the same money within a few days, but only where each is the other's nearest, and only for entries
@@ -245,10 +249,10 @@ _BY_AMOUNT = f"""
 """
 # Each with whether a document may have a choice in it.
 _PASSES = (
-    (_by_key(columns=_REFERENCE, same=_MONEY, order="occurred_on, id"), False),
-    (_by_key(columns=_ANY, same=_MONEY, order="occurred_on, id"), True),
-    (_by_key(columns=_REFERENCE, same=_NAME, order="amount DESC, occurred_on, id"), False),
-    (_by_key(columns=_ANY, same=_NAME, order="amount DESC, occurred_on, id"), True),
+    (_by_key(keys=_REFERENCE, same=_MONEY, order="occurred_on, id"), False),
+    (_by_key(keys=_ANY, same=_MONEY, order="occurred_on, id"), True),
+    (_by_key(keys=_REFERENCE, same=_NAME, order="amount DESC, occurred_on, id"), False),
+    (_by_key(keys=_ANY, same=_NAME, order="amount DESC, occurred_on, id"), True),
     (_BY_AMOUNT, True),
 )
 _CHOSEN = f"""
