@@ -164,9 +164,11 @@ def _read_pages(reading: Reading, client: Client) -> bool:
     try:
         for page in reading.stream.pages(client, reading.state.cursor):
             waiting.pages.append(page)
-            if page.is_last or waiting.is_enough():
+            is_last = page.is_last
+            del page  # so that it is gone before the next one comes
+            if is_last or waiting.is_enough():
                 _checkpoint(reading, waiting.taken(), client)
-            if page.is_last:
+            if is_last:
                 return True
             if not waiting.pages and slice_is_over():
                 return False

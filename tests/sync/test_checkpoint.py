@@ -88,6 +88,16 @@ def test_same_page_again_rewrites_nothing(shop: Connection) -> None:
     assert Change.objects.count() == 3
 
 
+def test_same_page_again_locks_nothing(shop: Connection) -> None:
+    """A lock is written to the log as a change is."""
+    page = [read_as(order(number)) for number in range(3)]
+    arrive(shop, *page)
+    arrive(shop, *page)
+    with database.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM sync_record WHERE xmax <> 0")
+        assert cursor.fetchone() == (0,)
+
+
 def test_newer_state_replaces_and_is_logged(shop: Connection) -> None:
     arrive(shop, read_as(order(1)))
     assert arrive(shop, read_as(order(1, "180.00", updated_at=LATER))) == 1

@@ -117,6 +117,7 @@ class ListedStream(Stream):
         shop = _client(client)
         for rows, going_on, total, is_last in self.listed(shop, cursor):
             yield _page(self.rows(rows), going_on, total, is_last)
+            del rows  # while the next ones are gathered
 
     def listed(self, client: ShopifyClient, cursor: Cursor | None) -> Iterator[Chunk]:
         return chunks(client, self.listing, cursor, size=self.page_size, overlap=self.overlap)
@@ -177,6 +178,7 @@ class Orders(ListedStream):
             is_due = bool(waiting) and (is_last or len(waiting) >= REFUNDS_WAITING)
             kept = {**going_on, **_kept(waiting, is_due=is_due)}
             yield _page(self.rows(rows), kept, total, is_last and not waiting)
+            del rows  # while the next ones are gathered
             if is_due:
                 waiting = yield from _refund_pages(shop, waiting, going_on, is_last=is_last)
 
