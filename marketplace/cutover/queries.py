@@ -16,6 +16,7 @@ from marketplace.cutover.gate import IS_AGREED
 from marketplace.cutover.models import Pair, SandboxCase, StageMove, Verdict
 from marketplace.mapping.models import Flow, Stage
 from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.sync.models import Record
 from tenants.context import current_tenant
 
 Moneys = dict[str, Decimal]
@@ -127,17 +128,21 @@ def pairs_of(flow: Flow, filters: Mapping[str, Any]) -> QuerySet[Pair]:
     elif decision:
         pairs = pairs.filter(resolution=decision)
     if filters.get("q"):
-        pairs = pairs.filter(_mentions(filters["q"]))
+        pairs = pairs.filter(_mentions(flow, filters["q"]))
     return pairs
 
 
-def _mentions(text: str) -> Q:
-    """Numbers, references and names of either side."""
-    ours = [f"posting__{name}" for name in ("record__number", "reference", "number", "party")]
-    theirs = [f"entry__{name}" for name in ("number", "reference", "party")]
+def _mentions(flow: Flow, text: str) -> Q:
+    """Numbers, references and names of either side. Each side is searched by itself: joined, every pair would be looked up on both."""
+    ours = Posting.objects.filter(_any_holds(text, "record__number", "reference", "number", "party"), flow=flow)
+    theirs = Record.objects.filter(_any_holds(text, "number", "reference", "party"), connection=flow.target_id)
+    return Q(posting__in=ours.values("pk")) | Q(entry__in=theirs.values("pk"))
+
+
+def _any_holds(text: str, *names: str) -> Q:
     found = Q()
-    for place in (*ours, *theirs):
-        found |= Q(**{f"{place}__icontains": text})
+    for name in names:
+        found |= Q(**{f"{name}__icontains": text})
     return found
 
 

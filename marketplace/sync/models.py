@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from marketplace.core.keys import document_key
 
@@ -104,7 +104,10 @@ class Record(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["connection", "data_type", "external_id"], name="record_is_unique")
         ]
-        indexes = [models.Index(fields=["connection", "data_type", "occurred_on"], name="record_by_day")]
+        # In the order of every list: the newest first, what has no date last.
+        indexes = [
+            models.Index("connection", "data_type", F("occurred_on").desc(nulls_last=True), name="record_by_day")
+        ]
 
     def __str__(self) -> str:
         return self.number or self.external_id
