@@ -62,6 +62,9 @@ class Budget(Protocol):
     def refused(self, retry_after: float) -> None:
         """The provider refused a call for so many seconds: until then no worker makes another one."""
 
+    def room(self) -> int:
+        """About how many calls can be made now without waiting for long: a hint for how much to begin."""
+
 
 class NoBudget:
     """For tests and tools: the provider's own limits are the only ones."""
@@ -74,6 +77,9 @@ class NoBudget:
 
     def refused(self, retry_after: float) -> None:
         return None
+
+    def room(self) -> int:
+        return 1_000_000
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
 import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -67,6 +68,17 @@ class Claim:
     is_long: bool
 
 
+@dataclass(frozen=True)
+class Also:
+    """Expressions to evaluate in the statement that holds a lease."""
+
+    sql: str
+    parameters: Sequence[Any] = ()
+
+
+NOTHING = Also("1")
+
+
 @dataclass
 class Running:
     """What this thread is doing, since when, and when it last looked whether somebody else waits."""
@@ -74,6 +86,10 @@ class Running:
     claim: Claim
     since: float = field(default_factory=time.monotonic)
     looked_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def slice(self) -> float:
+        return SLICE_SECONDS if self.claim.is_long else FIRST_SLICE_SECONDS
 
 
 def handles(kind: str) -> Callable[[WorkFunction], WorkFunction]:
@@ -189,12 +205,15 @@ def _claimed(row: tuple[Any, ...] | None, token: uuid.UUID) -> Claim | None:
     return Claim(id, tenant_id, kind, key, token, requests, attempts, is_long)
 
 
-def hold_lease(claim: Claim) -> None:
-    """Prolong the lease right before something irrevocable. Raises `LeaseLost`."""
+def hold_lease(claim: Claim, also: Also = NOTHING) -> tuple[Any, ...]:
+    """Prolong the lease right before something irrevocable. `also` is evaluated in the same statement, only when the lease is held;
+    answers its values. Raises `LeaseLost`."""
     with connection.cursor() as cursor:
-        cursor.execute(_PROLONG, [LEASE_SECONDS, claim.id, claim.token])
-        if cursor.rowcount == 0:
-            raise LeaseLost(f"{claim.kind} {claim.key}")
+        cursor.execute(f"{_PROLONG} RETURNING {also.sql}", [LEASE_SECONDS, claim.id, claim.token, *also.parameters])
+        found: tuple[Any, ...] | None = cursor.fetchone()
+    if found is None:
+        raise LeaseLost(f"{claim.kind} {claim.key}")
+    return found
 
 
 def finish_work(claim: Claim, *, again_in: dt.timedelta | None) -> None:
@@ -247,11 +266,21 @@ def do_work(claim: Claim) -> None:
         _current.reset(token)
 
 
-def check_lease() -> None:
-    """`hold_lease` for the work this thread is doing; nothing to check when called outside a worker. Raises `LeaseLost`."""
+def check_lease(also: Also = NOTHING) -> tuple[Any, ...]:
+    """`hold_lease` for the work this thread is doing; no lease to check when called outside a worker. Raises `LeaseLost`."""
     running = _current.get()
     if running is not None:
-        hold_lease(running.claim)
+        return hold_lease(running.claim, also)
+    return without_lease(also)
+
+
+def without_lease(also: Also) -> tuple[Any, ...]:
+    """The values of `also`, for whoever has no lease to hold."""
+    if also is NOTHING:
+        return ()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {also.sql}", also.parameters)
+        return tuple(cursor.fetchone())
 
 
 def asked_so_far() -> int:
@@ -267,7 +296,7 @@ def slice_is_over() -> bool:
     if running is None:
         return False
     at = time.monotonic()
-    if at - running.since >= (SLICE_SECONDS if running.claim.is_long else FIRST_SLICE_SECONDS):
+    if at - running.since >= running.slice:
         return True
     if at - running.looked_at < SHORTEST_SLICE_SECONDS:
         return False
@@ -275,6 +304,12 @@ def slice_is_over() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_IS_AWAITED, [running.claim.tenant_id])
         return bool(cursor.fetchone()[0])
+
+
+def slice_left() -> float:
+    """How many seconds of its slice the work this thread is doing has left. Without end outside a worker."""
+    running = _current.get()
+    return math.inf if running is None else running.since + running.slice - time.monotonic()
 
 
 @contextmanager

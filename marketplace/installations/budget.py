@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from connectors.sdk.client import LONGEST_WAIT_SECONDS
+from connectors.sdk.client import LONGEST_FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
 from connectors.sdk.errors import RateLimited
 from connectors.sdk.manifest import Limit, Manifest
 from marketplace.installations.counters import CountersUnreachable, counters
@@ -45,7 +45,7 @@ class SharedBudget:
         keys = [*windows, self._own_key(f"{counts}:reported"), self._own_key("refused")]
         arguments: list[int] = [amount, int(counts == "cost")]
         for limit in limits:
-            arguments += [limit.amount, max(1, int((limit.seconds + MARGIN_SECONDS) * 1000 / self.speed))]
+            arguments += [limit.amount, self._window(limit)]
         self._wait_for(lambda: float(counters().run(_SPEND, keys, *arguments)) / 1000, longest_wait)
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
@@ -60,6 +60,19 @@ class SharedBudget:
             counters().run(_REPORT, [self._own_key(f"{counts}:reported")], remaining, rate, full)
         except CountersUnreachable:
             return  # told already; the provider will say it again
+
+    def room(self) -> int:
+        """What is left in the windows that are too long to be waited for; the shorter ones only slow down."""
+        counted = [limit for limit in self.manifest.limits if limit.seconds and limit.counts != "cost"]
+        limits = [limit for limit in counted if self._window(limit) > LONGEST_FIRST_WAIT_SECONDS * 1000]
+        windows = [self._key(limit, f"{limit.counts}:{limit.seconds}") for limit in limits]
+        sizes = [limit.amount for limit in limits]
+        spans = [self._window(limit) for limit in limits]
+        try:
+            keys = [*windows, self._own_key("call:reported"), self._own_key("refused")]
+            return int(counters().run(_ROOM, keys, *sizes, *spans))
+        except CountersUnreachable:
+            return 1
 
     def refused(self, retry_after: float) -> None:
         """The provider is believed over our own counting: nobody calls for this connection until then."""
@@ -97,6 +110,10 @@ class SharedBudget:
                 time.sleep(wait)
         except CountersUnreachable:
             time.sleep(WITHOUT_REDIS_SECONDS)
+
+    def _window(self, limit: Limit) -> int:
+        """In milliseconds."""
+        return max(1, int((limit.seconds + MARGIN_SECONDS) * 1000 / self.speed))
 
     def _key(self, limit: Limit, name: str) -> str:
         owner = self.organisation_id if limit.per == "connection" else "*"
@@ -166,6 +183,22 @@ for i = 1, windows do
 end
 if available then redis.call('HSET', reported, 'left', tostring(available - spend), 'at', string.format('%d', now)) end
 return 0
+"""
+# KEYS: as for spending. ARGV: the sizes of the windows, then their lengths in ms. Answers how much fits into each of them.
+_ROOM = f"""
+if redis.call('EXISTS', KEYS[#KEYS]) == 1 then return 0 end
+local windows, room = #KEYS - 2, 1000000
+for i = 1, windows do
+  local window, used, stored = tonumber(ARGV[windows + i]), 0, redis.call('HGETALL', KEYS[i])
+  local width = math.ceil(window / {SLICES})
+  for j = 1, #stored, 2 do
+    if tonumber(stored[j]) >= math.floor(now / width) - math.ceil(window / width) then used = used + stored[j + 1] end
+  end
+  room = math.min(room, tonumber(ARGV[i]) - used)
+end
+local told = redis.call('HMGET', KEYS[#KEYS - 1], 'left', 'at', 'rate', 'full')
+if told[1] then room = math.min(room, tonumber(told[4]), told[1] + (now - told[2]) * told[3] / 1000) end
+return math.max(0, math.floor(room))
 """
 # Once everything would have come back, the report says nothing any more.
 _REPORT = """

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from connectors.registry import connector
-from connectors.sdk.client import Access, Client
+from connectors.sdk.client import Access, Client, Token
 from connectors.sdk.egress import Egress
 from connectors.sdk.errors import TransientError
 from connectors.sdk.exchange import http_client
@@ -119,10 +119,11 @@ def client_for(
     sending: Callable[[], AbstractContextManager[None]] = under_lease,
     owner: Tenant | None = None,
     patience: float | None = None,
+    token: Token | None = None,
 ) -> Client:
     """A client acting for one connection; used outside transactions. Its HTTP connections stay open in this process.
     `is_ending`: for the last calls after a person disconnected. `sending` and `patience`: see `Access`. `owner`: the tenant,
-    where it is at hand."""
+    where it is at hand. `token`: one that is held for several calls, instead of one that is looked at before each."""
     from marketplace.installations.vault import ConnectionToken  # noqa: PLC0415 -- the vault refreshes through this module
 
     found = connector(connection.connector)
@@ -134,7 +135,7 @@ def client_for(
         speed=settings.SIMULATOR_SPEED if is_simulated else 1,
     )
     access = Access(
-        token=ConnectionToken(tenant_id, connection.pk, is_ending, owner),
+        token=token or ConnectionToken(tenant_id, connection.pk, is_ending, owner),
         organisation_id=connection.organisation_id,
         environment=connection.environment,
         simulator=simulator_url(connection.connector, connection.environment),

@@ -174,6 +174,16 @@ class ConnectionToken:
             return self._refreshed(stale_version=connection.token_version)
         return self._kept(connection)
 
+    def look(self) -> tuple[str, dt.datetime] | None:
+        """Inside the tenant's context: the token as it is on the row and until when it is good; None where there is more to do about it."""
+        connection = Connection.objects.only(*_NEEDED).get(pk=self.connection_id)
+        if connection.state != Connection.State.CONNECTED or connection.token_expires_at is None:
+            return None
+        try:
+            return self._access(connection), connection.token_expires_at - EARLY
+        except (ConfigurationError, ReconnectRequired):
+            return None
+
     def renew(self, rejected: str) -> str:
         """The provider refused `rejected`: somebody may have refreshed already, else do it now."""
         connection = self._usable()
@@ -235,3 +245,25 @@ class ConnectionToken:
         # A refresh token the provider kept is sealed again too, so that a replaced key can be retired one day.
         kept = replace(fresh, refresh_token=fresh.refresh_token or known.refresh_token)
         store_tokens(connection, kept, tenant_id=self.tenant_id)
+
+
+@dataclass
+class HeldToken:
+    """A token looked at once for several calls: whoever commits what they are to do looks in the same transaction. A connection that
+    ends meanwhile is noticed at the next look, and before that by the provider's refusal."""
+
+    token: ConnectionToken
+    _held: tuple[str, dt.datetime] | None = None
+
+    def look(self) -> None:
+        """Inside the tenant's context."""
+        self._held = self.token.look()
+
+    def current(self) -> str:
+        if self._held is not None and self._held[1] > now():
+            return self._held[0]
+        return self.token.current()
+
+    def renew(self, rejected: str) -> str:
+        self._held = None
+        return self.token.renew(rejected)

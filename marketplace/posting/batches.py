@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 
 from django.db import connection as database
 from django.db.models import F
 
 from connectors.sdk.client import Client, dump_json
 from connectors.sdk.errors import ConnectorError, RateLimited, TransientError
-from connectors.sdk.streams import Draft, Request
+from connectors.sdk.streams import Draft, Request, WritableStream
 from marketplace.core.clock import now
 from marketplace.installations.models import Connection
 from marketplace.posting.intent import key_lasts, sending_lasts
@@ -22,6 +24,9 @@ from marketplace.posting.ready import Ready
 from marketplace.posting.settling import refresh_outcomes
 from marketplace.sync.checkpoint import storable
 
+#: On a request of which no byte left.
+NOT_SENT = "It was not sent: writing paused before its turn."
+
 
 class UnableToPost(Exception):
     """The ledger cannot be written to now; the postings wait. `retry_in` says for how long."""
@@ -31,12 +36,16 @@ class UnableToPost(Exception):
         self.retry_in = retry_in
 
 
-class PlannedAnew(Exception):
-    """What was chosen is not to be written any more as it was; choose again."""
-
-
 class KeyUsedBefore(Exception):
     """The key stands for another request: it must never be sent with this one."""
+
+
+class NotIntended(Enum):
+    """Why a request was not committed. `CHOOSE_AGAIN`: some of its documents were withdrawn or paused since they were chosen, or are
+    being changed right now."""
+
+    CHOOSE_AGAIN = "choose again"
+    KEY_USED = "key used"
 
 
 def pause_after(error: ConnectorError, attempts: int) -> dt.timedelta:
@@ -48,31 +57,59 @@ def pause_after(error: ConnectorError, attempts: int) -> dt.timedelta:
     return dt.timedelta(minutes=5)
 
 
-def intend(connection: Connection, chosen: Sequence[Ready], drafts: Sequence[Draft], request: Request) -> PostingBatch:
-    """Commit what is about to be sent. Raises `PlannedAnew` when some of it was withdrawn or paused since it was chosen, and
-    `KeyUsedBefore`."""
-    body = dump_json({"method": request.method, "path": request.path, "body": request.body})
-    digest = documents_digest(drafts)
-    batch = PostingBatch(
+@dataclass(frozen=True)
+class Chosen:
+    """What one request is to hold."""
+
+    stream: WritableStream
+    postings: Sequence[Ready]
+    drafts: Sequence[Draft]
+    request: Request
+
+
+def intend(connection: Connection, chosen: Sequence[Chosen]) -> list[PostingBatch | NotIntended]:
+    """Commit what is about to be sent, several requests in one statement, each whole or not at all. Nobody is waited for."""
+    batches = [_batch_of(connection, one) for one in chosen]
+    lasts = sending_lasts(connection).total_seconds()
+    with database.cursor() as cursor:
+        cursor.execute(_INTEND, [storable(_as_rows(batches, chosen)), connection.pk, lasts])
+        known = {key: found for key, *found in cursor.fetchall()}
+    return [_intended(batch, *known[batch.key]) for batch in batches]
+
+
+def _batch_of(connection: Connection, one: Chosen) -> PostingBatch:
+    digest = documents_digest(one.drafts)
+    return PostingBatch(
         id=uuid.uuid4(),
         connection=connection,
-        data_type=chosen[0].data_type,
-        action=chosen[0].action,
-        key=request_key(digest, (posting.key_round for posting in chosen)),
+        data_type=one.postings[0].data_type,
+        action=one.postings[0].action,
+        key=request_key(digest, (posting.key_round for posting in one.postings)),
         request_digest=digest,
-        size=len(chosen),
+        size=len(one.postings),
     )
-    named = (batch.pk, connection.pk, batch.data_type, batch.action, batch.key)
-    told = (storable(body), digest, batch.size, sending_lasts(connection).total_seconds())
-    with database.cursor() as cursor:
-        cursor.execute(_INTEND, (*named, *told))
-        known = cursor.fetchone()
-        if known is None:
-            raise KeyUsedBefore(batch.key)
-        batch.pk, batch.sent_at, batch.deadline_at = known
-        cursor.execute(_TAKE, [batch.pk, [posting.id for posting in chosen]])
-        if cursor.rowcount != len(chosen):
-            raise PlannedAnew
+
+
+def _as_rows(batches: Sequence[PostingBatch], chosen: Sequence[Chosen]) -> bytes:
+    return dump_json(
+        [
+            {
+                "id": batch.pk, "data_type": batch.data_type, "action": batch.action, "key": batch.key,
+                "request_digest": batch.request_digest, "size": batch.size,
+                "request": {"method": one.request.method, "path": one.request.path, "body": one.request.body},
+                "postings": [posting.id for posting in one.postings],
+            }
+            for batch, one in zip(batches, chosen, strict=True)
+        ]
+    )  # fmt: skip
+
+
+def _intended(
+    batch: PostingBatch, is_whole: bool, id: uuid.UUID | None, sent_at: dt.datetime, deadline_at: dt.datetime
+) -> PostingBatch | NotIntended:
+    if id is None:
+        return NotIntended.KEY_USED if is_whole else NotIntended.CHOOSE_AGAIN
+    batch.pk, batch.sent_at, batch.deadline_at = id, sent_at, deadline_at
     return batch
 
 
@@ -89,9 +126,22 @@ def intend_again(batch: PostingBatch, connection: Connection) -> None:
 
 def close(batch: PostingBatch, client: Client) -> None:
     """Everything in it is decided."""
-    with database.cursor() as cursor:
-        cursor.execute(_CLOSE, [now(), client.calls, batch.pk])
+    close_all({batch: client.calls})
     client.calls = 0
+
+
+def close_all(calls: Mapping[PostingBatch, int]) -> None:
+    """Everything in these is decided, after so many calls each."""
+    told = dump_json([{"id": batch.pk, "calls": count} for batch, count in calls.items()])
+    with database.cursor() as cursor:
+        cursor.execute(_CLOSE, [now(), told.decode()])
+
+
+def give_back(unsent: Sequence[PostingBatch]) -> None:
+    """No byte of these left: their postings are as if they had never been chosen. Only for intents of this writer's own, which it
+    never began to send."""
+    with database.cursor() as cursor:
+        cursor.execute(_GIVE_BACK, {"batches": [batch.pk for batch in unsent], "at": now(), "problem": NOT_SENT})
 
 
 def mark_uncertain(batch: PostingBatch, error: ConnectorError) -> None:
@@ -118,24 +168,39 @@ def plan_anew(posting_ids: Collection[int], *, with_fresh_key: bool) -> None:
     refresh_outcomes(posting_ids)
 
 
-# A key that is known stands for the same documents and is not under way, or it is not used.
+# A key that is known stands for the same documents and is not under way, or it is not used. What somebody else is changing is passed
+# over: whoever plans holds postings and asks for our work, whose row we hold.
 _INTEND = """
-    INSERT INTO posting_postingbatch AS known
-        (id, connection_id, data_type, action, key, request, request_digest, size, state, calls, problem, sent_at, intended_at,
-        deadline_at)
-    SELECT %s, %s, %s, %s, %s, %s::jsonb, %s, %s, 'sending', 0, '', at, at, at + make_interval(secs => %s)
-    FROM clock_timestamp() AS at
-    ON CONFLICT (connection_id, key) DO UPDATE
-    SET request = excluded.request, state = 'sending', problem = '', sent_at = excluded.sent_at, answered_at = NULL,
-        intended_at = excluded.intended_at, deadline_at = excluded.deadline_at
-    WHERE known.state = 'settled' AND known.request_digest = excluded.request_digest
-    RETURNING id, sent_at, deadline_at
-"""
-_TAKE = """
-    UPDATE posting_posting SET state = 'sending', batch_id = %s, attempts = attempts + 1
-    WHERE id = ANY(%s) AND state = 'planned'
-        AND (reverses_id IS NOT NULL
-            OR flow_id IN (SELECT id FROM mapping_flow WHERE NOT is_paused AND stage IN ('pilot', 'live')))
+    WITH told AS (
+        SELECT * FROM jsonb_to_recordset(%s::jsonb) AS told (id uuid, data_type text, action text, key text, request jsonb,
+            request_digest text, size int, postings bigint[])
+    ), taken AS (
+        SELECT posting.id, asked.batch FROM posting_posting posting
+        JOIN (SELECT id AS batch, unnest(postings) AS id FROM told) AS asked USING (id)
+        WHERE posting.state = 'planned' AND (posting.reverses_id IS NOT NULL
+            OR posting.flow_id IN (SELECT id FROM mapping_flow WHERE NOT is_paused AND stage IN ('pilot', 'live')))
+        FOR NO KEY UPDATE OF posting SKIP LOCKED
+    ), whole AS (
+        SELECT told.* FROM told WHERE told.size = (SELECT count(*) FROM taken WHERE taken.batch = told.id)
+    ), intended AS (
+        INSERT INTO posting_postingbatch AS known
+            (id, connection_id, data_type, action, key, request, request_digest, size, state, calls, problem, sent_at, intended_at,
+            deadline_at)
+        SELECT id, %s, data_type, action, key, request, request_digest, size, 'sending', 0, '', at, at,
+            at + make_interval(secs => %s)
+        FROM whole, clock_timestamp() AS at
+        ON CONFLICT (connection_id, key) DO UPDATE
+        SET request = excluded.request, state = 'sending', problem = '', sent_at = excluded.sent_at, answered_at = NULL,
+            intended_at = excluded.intended_at, deadline_at = excluded.deadline_at
+        WHERE known.state = 'settled' AND known.request_digest = excluded.request_digest
+        RETURNING id, key, sent_at, deadline_at
+    ), sending AS (
+        UPDATE posting_posting AS posting SET state = 'sending', batch_id = intended.id, attempts = attempts + 1
+        FROM taken JOIN whole ON whole.id = taken.batch JOIN intended ON intended.key = whole.key
+        WHERE posting.id = taken.id
+    )
+    SELECT told.key, whole.id IS NOT NULL, intended.id, intended.sent_at, intended.deadline_at
+    FROM told LEFT JOIN whole ON whole.id = told.id LEFT JOIN intended ON intended.key = whole.key
 """
 _INTEND_AGAIN = """
     UPDATE posting_postingbatch
@@ -144,5 +209,14 @@ _INTEND_AGAIN = """
     WHERE id = %s RETURNING state, sent_at, deadline_at
 """
 _CLOSE = """
-    UPDATE posting_postingbatch SET state = 'settled', answered_at = %s, calls = calls + %s, problem = '' WHERE id = %s
+    UPDATE posting_postingbatch AS batch SET state = 'settled', answered_at = %s, calls = batch.calls + told.calls, problem = ''
+    FROM jsonb_to_recordset(%s::jsonb) AS told (id uuid, calls int) WHERE batch.id = told.id
+"""
+_GIVE_BACK = """
+    WITH unsent AS (
+        UPDATE posting_postingbatch SET state = 'settled', answered_at = %(at)s, problem = %(problem)s
+        WHERE id = ANY(%(batches)s) AND state = 'sending' RETURNING id
+    )
+    UPDATE posting_posting AS posting SET state = 'planned', attempts = attempts - 1
+    FROM unsent WHERE posting.batch_id = unsent.id AND posting.state = 'sending'
 """

@@ -18,7 +18,7 @@ from django.db import connection as database
 
 from connectors.registry import connector
 from connectors.sdk.errors import OutcomeUnknown
-from marketplace.core.work import check_lease
+from marketplace.core.work import Also, check_lease
 from marketplace.installations.models import Connection
 from marketplace.posting.models import PostingBatch
 
@@ -45,35 +45,44 @@ class Gate:
     """Stands before each write of one writer. `batch` is the committed intent the writes belong to, once there is one."""
 
     batch: PostingBatch | None = None
+    _held: str | None = None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Raises `LeaseLost`, and `OutcomeUnknown` when it is too late: an earlier part of the request may have been sent."""
-        check_lease()
         if self.batch is None:
-            yield
+            check_lease()
         else:
-            with _being_sent(self.batch):
-                yield
+            self._pass(self.batch)
+        yield
 
-
-@contextmanager
-def _being_sent(batch: PostingBatch) -> Iterator[None]:
-    with database.cursor() as cursor:
-        cursor.execute(_BEGIN, [batch.deadline_at, _name(batch.pk)])
-        is_in_time, is_ours = cursor.fetchone()
-    try:
+    def _pass(self, batch: PostingBatch) -> None:
+        """The lease, the deadline and the lock in one statement, which lets go of the lock of the request before."""
+        name = _name(batch.pk)
+        is_in_time, is_ours, _ = check_lease(Also(_BEGIN, [batch.deadline_at, name, self._held]))
+        self._held = name if is_ours else None
         if not is_in_time:
             raise OutcomeUnknown(
                 "It took too long until it could be sent; it is looked up before anything is repeated."
             )
         if not is_ours:
             raise OutcomeUnknown("Another worker has not finished sending it.")
-        yield
-    finally:
-        if is_ours:
+
+    @contextmanager
+    def open_for(self, batch: PostingBatch) -> Iterator[None]:
+        """While the block runs, writes belong to this intent. Its lock is held until the next one passes, or `close`."""
+        self.batch = batch
+        try:
+            yield
+        finally:
+            self.batch = None
+
+    def close(self) -> None:
+        """Nothing of this writer is on its way any more."""
+        if self._held is not None:
             with database.cursor() as cursor:
-                cursor.execute(_END, [_name(batch.pk)])
+                cursor.execute(_END, [self._held])
+            self._held = None
 
 
 def is_being_sent(batch_id: uuid.UUID) -> bool:
@@ -88,6 +97,8 @@ def _name(batch_id: uuid.UUID) -> str:
     return f"batch:{batch_id}"
 
 
-_BEGIN = "SELECT clock_timestamp() < %s, pg_try_advisory_lock(hashtextextended(%s, 0))"
+_BEGIN = (
+    "clock_timestamp() < %s, pg_try_advisory_lock(hashtextextended(%s, 0)), pg_advisory_unlock(hashtextextended(%s, 0))"
+)
 _END = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
 _IS_FREE = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"

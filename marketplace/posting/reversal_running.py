@@ -223,17 +223,17 @@ def _versions(lines: Lines, found: Entries) -> dict[str, str]:
 
 def _send(run: Run, batch: PostingBatch, stream: WritableStream, lines: Lines, found: Entries) -> list[Outcome | None]:
     """One request. Without an answer nothing is known, not even after a refusal in the middle of several: all is read back."""
-    run.gate.batch = batch
     versions = _versions(lines, found)
     try:
-        return list(stream.void(run.client, list(versions), versions=versions))
+        with run.gate.open_for(batch):
+            return list(stream.void(run.client, list(versions), versions=versions))
     except ConnectorError as error:
         with holding_lease(run.tenant_id):
             _doubt(batch, lines, error)
         if not isinstance(error, OutcomeUnknown):
             raise UnableToPost(error.user_message, pause_after(error, attempts=0)) from error
     finally:
-        run.gate.batch = None
+        run.gate.close()
     return [None] * len(lines)
 
 

@@ -6,11 +6,13 @@ from collections.abc import Collection, Mapping
 
 from django.db import connection as database
 
+from connectors.sdk.client import dump_json
 from connectors.sdk.errors import RecordRejected
 from connectors.sdk.streams import Written
 from marketplace.core.clock import now
 from marketplace.posting.echoes import confirm_pairs, lock_pairs_of
 from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.sync.checkpoint import storable
 
 #: What a refusal means for the person who sees it: whose move it is, and the next step.
 NEXT_STEPS: dict[str, tuple[str, str, str]] = {
@@ -56,12 +58,12 @@ def settle_written(written: Mapping[int, Written]) -> None:
         return
     answered = {pk: found for pk, found in written.items() if found.record is not None}
     as_sent = lock_pairs_of(answered) if answered else []
-    rows = [
-        (pk, w.external_id, w.number[:120], w.version[:80], w.url[:500], w.total if w.total is not None else None)
+    told = [
+        {"id": pk, "external_id": w.external_id, "number": w.number[:120], "version": w.version[:80], "url": w.url[:500], "total": w.total}
         for pk, w in written.items()
-    ]
+    ]  # fmt: skip
     with database.cursor() as cursor:
-        cursor.execute(_WRITTEN, [now(), *map(list, zip(*rows, strict=True))])
+        cursor.execute(_WRITTEN, [now(), storable(dump_json(told))])
     refresh_outcomes(written)
     if as_sent:
         confirm_pairs(as_sent, answered)
@@ -88,7 +90,7 @@ def settle_failures(refused: Mapping[int, RecordRejected]) -> None:
 def refresh_outcomes(posting_ids: Collection[int]) -> None:
     """A record is posted once everything planned for it is in the ledger with the right total."""
     with database.cursor() as cursor:
-        cursor.execute(_REFRESH, [list(posting_ids), now()])
+        cursor.execute(_REFRESH, [dump_json(list(posting_ids)).decode(), now()])
 
 
 def hold_unconfirmed(posting_ids: Collection[int], reason: str) -> None:
@@ -103,13 +105,12 @@ _WRITTEN = """
         external_version = told.version, url = told.url, next_attempt_at = NULL,
         problem = CASE WHEN abs(told.total - posting.amount) > 0.005
             THEN 'The ledger made it ' || round(told.total, 2) || ', we sent ' || round(posting.amount, 2) || '.' ELSE '' END
-    FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::numeric[])
-        AS told (id, external_id, number, version, url, total)
+    FROM jsonb_to_recordset(%s::jsonb) AS told (id bigint, external_id text, number text, version text, url text, total numeric)
     WHERE posting.id = told.id
 """
 _REFRESH = """
     WITH touched AS (
-        SELECT DISTINCT flow_id, record_id FROM posting_posting WHERE id = ANY(%s) AND reverses_id IS NULL
+        SELECT DISTINCT flow_id, record_id FROM posting_posting WHERE reverses_id IS NULL AND id IN (SELECT value::bigint FROM jsonb_array_elements_text(%s::jsonb))
     ), standing AS (
         SELECT posting.flow_id, posting.record_id,
             bool_or(posting.state IN ('planned', 'sending', 'uncertain')) AS is_waiting,

@@ -2,16 +2,19 @@
 
 1. What an earlier writer left `sending` is `uncertain`: it may or may not have arrived.
 2. Uncertain batches are looked up by reference (`uncertain.py`). What is found is posted; what is not is sent once more, or planned anew.
-3. The next batch is committed as intent with a deadline, the lease and the deadline are checked right before the first byte
-   (`intent.py`), the request is sent, the answer is committed.
+3. The rest goes by rounds: some requests are committed as intents with a deadline, then sent one after the other. The lease and the
+   deadline are checked right before the first byte of each (`intent.py`).
+4. What the ledger answered is committed in the transaction that commits the next round's intents. What of a round was surely not
+   sent, because one before it failed or the time was up, is planned as before.
 
-Each step is its own transaction; HTTP happens between them. Each transaction holds the lease, so a writer that was overtaken while it
-waited for an answer writes nothing down any more.
+HTTP happens between the transactions. Each transaction holds the lease, so a writer that was overtaken while it waited for an answer
+writes nothing down any more.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 from collections import deque
 from collections.abc import Sequence
@@ -19,59 +22,57 @@ from dataclasses import dataclass, field
 
 from connectors.registry import connector
 from connectors.sdk.client import Client
-from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RecordRejected
-from connectors.sdk.streams import Draft, Outcome, WritableStream, Written
+from connectors.sdk.errors import ConnectorError, OutcomeUnknown
+from connectors.sdk.streams import Draft, Outcome, WritableStream
 from marketplace.core.restoring import restored_at
-from marketplace.core.work import holding_lease, slice_is_over
+from marketplace.core.work import LeaseLost, holding_lease, slice_is_over, slice_left
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
+from marketplace.installations.vault import ConnectionToken, HeldToken
 from marketplace.posting.batches import (
-    PlannedAnew,
+    Chosen,
+    KeyUsedBefore,
+    NotIntended,
     UnableToPost,
-    close,
     intend,
     intend_again,
-    mark_uncertain,
     pause_after,
-    plan_again,
 )
 from marketplace.posting.intent import Gate
 from marketplace.posting.keys import batch_key
 from marketplace.posting.models import PostingBatch
 from marketplace.posting.ready import Ready, drafts_of, ready_postings
 from marketplace.posting.restoring import settle_forgotten
-from marketplace.posting.settling import settle_failures, settle_written
+from marketplace.posting.rounds import Answered, Sending, Sent, settle
 from marketplace.posting.uncertain import Unconfirmed, look_up
-from marketplace.posting.updating import is_stale, read_again, refuse_stale
-from tenants.context import tenant
+from marketplace.posting.updating import is_stale, read_again
 from tenants.models import Tenant
 
 WRITE_ORDER = ("customer", "invoice", "credit_note", "customer_payment", "bank_transfer", "expense")
 AHEAD = 1000  # how many documents are looked up together, and told to the connector, before the first batch of them is written
-
-
-@dataclass(frozen=True)
-class Sending:
-    """A committed intent and what goes with it. `is_repeat`: an earlier request of the same may yet arrive."""
-
-    batch: PostingBatch
-    postings: Sequence[Ready]
-    drafts: Sequence[Draft]
-    stream: WritableStream
-    is_repeat: bool = False
+ROUND = 10  # requests committed together: what a crash leaves to be looked up
+PACE_SECONDS = 0.5  # what a request is taken to need before any was measured
+#: When what was chosen was taken away each time, somebody is at it.
+CHOSEN_IN_VAIN = 2
+CHOOSE_AGAIN = dt.timedelta(seconds=1)
 
 
 @dataclass
 class Writer:
     """One slice of writing to one ledger. `ahead` are documents of one kind that were found ready together, less those taken;
-    `restored_at` is when this database was restored, if it ever was."""
+    `restored_at` is when this database was restored, if it ever was. `pace`: seconds a request takes."""
 
     owner: Tenant
     connection: Connection
     client: Client
     gate: Gate
+    token: HeldToken
     restored_at: dt.datetime | None
     ahead: deque[tuple[Ready, Draft]] = field(default_factory=deque)
+    is_anticipated: bool = True
+    pace: float = PACE_SECONDS
+    in_vain: int = 0
+    trouble: Exception | None = None
 
 
 def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.timedelta | None:
@@ -83,49 +84,122 @@ def write_postings(*, tenant_id: uuid.UUID, connection_id: uuid.UUID) -> dt.time
         PostingBatch.objects.filter(connection=connection, state=PostingBatch.State.SENDING).exclude(
             action="void"
         ).update(state=PostingBatch.State.UNCERTAIN, problem="The answer never came.")
-    gate = Gate()
-    writer = Writer(
-        owner, connection, client_for(tenant_id, connection, sending=gate, owner=owner), gate, restored_at()
-    )
-    still_unknown, to_repeat = look_up(owner, connection, writer.client)
-    while True:
-        sending = _intend_again(writer, to_repeat.pop(0)) if to_repeat else _commit_intent(writer)
-        if sending is None:
-            return still_unknown
-        if not _send(writer, sending) or slice_is_over():
-            return dt.timedelta(0)
-
-
-def _commit_intent(writer: Writer) -> Sending | None:
-    """The next batch: one kind of document, everything it waits for in the ledger, not more than the provider takes at once."""
-    chosen: Sequence[tuple[Ready, Draft]] = ()
-    while not chosen:
-        if not writer.ahead and not _look_ahead(writer):
-            return None
-        stream = connector(writer.connection.connector).writable(writer.ahead[0][0].data_type)
-        chosen = _unsent(writer, stream, _next_batch(writer.ahead, stream.batch_size))
-    postings, drafts = [posting for posting, _ in chosen], [draft for _, draft in chosen]
-    request = stream.preview(writer.client, drafts)
+    gate, token = Gate(), HeldToken(ConnectionToken(tenant_id, connection_id, owner=owner))
+    client = client_for(tenant_id, connection, sending=gate, token=token)
+    writer = Writer(owner, connection, client, gate, token, restored_at())
     try:
-        with holding_lease(writer.owner):
-            return Sending(intend(writer.connection, postings, drafts, request), postings, drafts, stream)
-    except PlannedAnew:
+        still_unknown, to_repeat = look_up(owner, connection, writer.client)
+        if not _repeat(writer, to_repeat):
+            return dt.timedelta(0)
+        return still_unknown if (pause := _write_rounds(writer)) is None else pause
+    finally:
+        gate.close()
+
+
+def _repeat(writer: Writer, unconfirmed: Sequence[Unconfirmed]) -> bool:
+    """Send each once more, alone. False when the slice should end."""
+    for one in unconfirmed:
+        sent = _send_all(writer, [_intend_again(writer, one)])
+        _turn(writer, sent, may_go_on=False)
+        if sent.doubtful or slice_is_over():
+            return False
+    return True
+
+
+def _write_rounds(writer: Writer) -> dt.timedelta | None:
+    """Round after round until nothing is left, which answers None, or the slice is over."""
+    sent, is_over = Sent(), False
+    while True:
+        sendings = _turn(writer, sent, may_go_on=not is_over)
+        if is_over:
+            return dt.timedelta(0)
+        if writer.in_vain >= CHOSEN_IN_VAIN:
+            return CHOOSE_AGAIN
+        if not sendings and not writer.ahead:
+            return None
+        sent = _send_all(writer, sendings)
+        is_over = bool(sent.unsent or sent.doubtful) or slice_is_over()
+
+
+def _turn(writer: Writer, sent: Sent, *, may_go_on: bool) -> list[Sending]:
+    """From one round to the next: commit what became of the one, and the other's intents, in one transaction. Raises what went
+    wrong in either, once that is committed."""
+    chosen: list[Chosen] = []
+    trouble = sent.trouble or writer.trouble
+    if may_go_on and trouble is None:
+        try:
+            chosen = _choose(writer)
+        except Exception as error:
+            trouble = error
+    with holding_lease(writer.owner):
+        sendings = _commit_intents(writer, chosen)
+        settle(sent)
+        if may_go_on and trouble is None and not writer.ahead:
+            _look_ahead(writer)
+    for one in sent.answered:
+        if any(is_stale(outcome) for outcome in one.outcomes):
+            read_again(writer.owner, writer.connection, one.sending.postings)
+    trouble = trouble or (None if sendings else writer.trouble)
+    if trouble is not None:
+        raise trouble
+    return sendings
+
+
+def _choose(writer: Writer) -> list[Chosen]:
+    """The next requests: each one kind of document, everything it waits for in the ledger, not more than the provider takes at once."""
+    if not writer.ahead:
+        return []
+    stream = connector(writer.connection.connector).writable(writer.ahead[0][0].data_type)
+    if not writer.is_anticipated:
+        _anticipate(writer, stream)
+    chosen: list[Chosen] = []
+    most = _round_size(writer)
+    while writer.ahead and len(chosen) < most:
+        documents = _unsent(writer, stream, _next_batch(writer.ahead, stream.batch_size))
+        if documents:
+            postings, drafts = [posting for posting, _ in documents], [draft for _, draft in documents]
+            chosen.append(Chosen(stream, postings, drafts, stream.preview(writer.client, drafts)))
+        if chosen and chosen[-1].postings[0].action == "update":
+            break
+    return chosen
+
+
+def _round_size(writer: Writer) -> int:
+    """As many as can be sent in what is left of the slice and of the provider's allowance."""
+    in_time = slice_left() / writer.pace
+    return max(1, int(min(ROUND, in_time, writer.client.access.budget.room())))
+
+
+def _commit_intents(writer: Writer, chosen: Sequence[Chosen]) -> list[Sending]:
+    """What of this may be sent now. What was withdrawn or paused is chosen again; a key that stands for another request is an error,
+    raised once the others were sent."""
+    if not chosen:
+        return []
+    intended = list(zip(chosen, intend(writer.connection, chosen), strict=True))
+    if any(batch is NotIntended.KEY_USED for _, batch in intended):
+        writer.trouble = KeyUsedBefore(f"a request to {writer.connection.pk}")
+    if any(batch is NotIntended.CHOOSE_AGAIN for _, batch in intended):
         writer.ahead.clear()
-        return _commit_intent(writer)
+    sendings = [
+        Sending(batch, one.postings, one.drafts, one.stream)
+        for one, batch in intended
+        if isinstance(batch, PostingBatch)
+    ]
+    writer.in_vain = 0 if sendings else writer.in_vain + 1
+    if sendings:
+        writer.token.look()
+    return sendings
 
 
-def _look_ahead(writer: Writer) -> bool:
+def _look_ahead(writer: Writer) -> None:
     """Find what is written next, some batches of it at once; a connector is told when there is more than one. What becomes of
     it meanwhile, such as a pause or a new plan, is looked at again when a batch is committed."""
-    with tenant(writer.owner):
-        found: list[Ready] = []
-        for data_type in WRITE_ORDER:
-            if found := ready_postings(writer.connection, data_type, AHEAD):
-                break
-        writer.ahead.extend(zip(found, drafts_of(found, writer.connection), strict=True))
-    if found:
-        _anticipate(writer, connector(writer.connection.connector).writable(found[0].data_type))
-    return bool(found)
+    found: list[Ready] = []
+    for data_type in WRITE_ORDER:
+        if found := ready_postings(writer.connection, data_type, AHEAD):
+            break
+    writer.ahead.extend(zip(found, drafts_of(found, writer.connection), strict=True))
+    writer.is_anticipated = False
 
 
 def _anticipate(writer: Writer, stream: WritableStream) -> None:
@@ -164,34 +238,37 @@ def _intend_again(writer: Writer, one: Unconfirmed) -> Sending:
     return Sending(one.batch, one.postings, one.drafts, stream, is_repeat=True)
 
 
-def _send(writer: Writer, sending: Sending) -> bool:
-    """Send one committed intent and commit its answer. False when the outcome is unknown and must be looked up first."""
-    writer.gate.batch = sending.batch
-    try:
+def _send_all(writer: Writer, sendings: Sequence[Sending]) -> Sent:
+    """Send one after the other until one fails or the slice is over. Raises `LeaseLost`: whoever took over looks all of them up."""
+    began, sent = time.monotonic(), Sent(unsent=list(sendings))
+    while sent.unsent and not (sent.answered and slice_is_over()):
+        sending = sent.unsent.pop(0)
+        try:
+            sent.answered.append(_send(writer, sending))
+        except OutcomeUnknown as error:
+            sent.doubtful = (sending, error)
+        except ConnectorError as error:
+            sent.refused = (sending, error)
+            sent.trouble = UnableToPost(error.user_message, pause_after(error, sending.postings[0].attempts))
+            sent.trouble.__cause__ = error
+        except LeaseLost:
+            raise
+        except Exception as error:
+            sent.trouble = error
+        if sent.doubtful or sent.trouble:
+            return sent
+    if sent.answered:
+        writer.pace = (time.monotonic() - began) / len(sent.answered)
+    return sent
+
+
+def _send(writer: Writer, sending: Sending) -> Answered:
+    writer.client.calls = 0
+    with writer.gate.open_for(sending.batch):
         outcomes = _write(writer.client, sending)
-    except OutcomeUnknown as error:
-        with holding_lease(writer.owner):
-            mark_uncertain(sending.batch, error)
-        return False
-    except ConnectorError as error:
-        with holding_lease(writer.owner):
-            _not_written(sending, error)
-        raise UnableToPost(error.user_message, pause_after(error, sending.postings[0].attempts)) from error
-    finally:
-        writer.gate.batch = None
-    with holding_lease(writer.owner):
-        _settle(sending, outcomes, writer.client)
-    if any(is_stale(outcome) for outcome in outcomes):
-        read_again(writer.owner, writer.connection, sending.postings)
-    return True
-
-
-def _not_written(sending: Sending, error: ConnectorError) -> None:
-    """This request wrote nothing. The one it repeats may have, or may yet: that stays unknown."""
-    if sending.is_repeat:
-        mark_uncertain(sending.batch, error)
-    else:
-        plan_again(sending.batch, error)
+    if len(outcomes) != len(sending.postings):
+        raise RuntimeError(f"{len(outcomes)} outcomes for {len(sending.postings)} postings")
+    return Answered(sending, outcomes, writer.client.calls)
 
 
 def _write(client: Client, sending: Sending) -> list[Outcome]:
@@ -199,13 +276,3 @@ def _write(client: Client, sending: Sending) -> list[Outcome]:
         posting, draft = sending.postings[0], sending.drafts[0]
         return [sending.stream.update(client, posting.external_id, draft, version=posting.external_version)]
     return sending.stream.create(client, sending.drafts, key=sending.batch.key)
-
-
-def _settle(sending: Sending, outcomes: Sequence[Outcome], client: Client) -> None:
-    if len(outcomes) != len(sending.postings):
-        raise RuntimeError(f"{len(outcomes)} outcomes for {len(sending.postings)} postings")
-    written = {p.id: o for p, o in zip(sending.postings, outcomes, strict=True) if isinstance(o, Written)}
-    refused = {p.id: o for p, o in zip(sending.postings, outcomes, strict=True) if isinstance(o, RecordRejected)}
-    settle_written(written)
-    settle_failures(refuse_stale(refused) if sending.batch.action == "update" else refused)
-    close(sending.batch, client)

@@ -8,7 +8,7 @@ from decimal import Decimal
 import httpx
 import pytest
 
-from connectors.sdk.client import Access, FixedToken, dump_json, parse_json, retry_after
+from connectors.sdk.client import Access, FixedToken, NoBudget, dump_json, parse_json, retry_after
 from connectors.sdk.errors import (
     ConfigurationError,
     OutcomeUnknown,
@@ -36,7 +36,7 @@ class Tokens:
         return self.current()
 
 
-class Wallet:
+class Wallet(NoBudget):
     """Writes down what is spent."""
 
     def __init__(self) -> None:

@@ -39,6 +39,7 @@ class Point:
 WORK, READ = "marketplace.core.work.", "marketplace.sync.operations."
 PLAN, TASKS = "marketplace.posting.planning.", "marketplace.posting.tasks."
 WRITE, LOOK = "marketplace.posting.writing.", "marketplace.posting.uncertain."
+ROUND = "marketplace.posting.rounds."
 VAULT, INTAKE = "marketplace.installations.vault.ConnectionToken.", "marketplace.sync.intake."
 SHOPIFY = "connectors.providers.shopify.webhooks."
 FIRST_BYTE = "the first byte"
@@ -92,17 +93,19 @@ POINTS = (
     Point("taking over", "before the commit in", WRITE + "write_postings"),
     Point("taken over", "after the commit in", WRITE + "write_postings"),
     Point("noting the intent", "before", WRITE + "intend"),
-    Point("committing the intent", "before the commit in", WRITE + "_commit_intent"),
-    Point("the intent is committed", "after the commit in", WRITE + "_commit_intent"),
-    Point("about to check the lease", "before", "marketplace.posting.intent._being_sent"),
+    Point("from one round to the next", "before the commit in", WRITE + "_turn"),
+    Point("in the next round", "after the commit in", WRITE + "_turn"),
+    Point("about to check the lease", "before", "marketplace.posting.intent.Gate._pass"),
     Point(FIRST_BYTE, "before", "connectors.sdk.client.exchange", is_write=True),
     Point("the answer is here", "after", "connectors.sdk.client.exchange", is_write=True),
-    Point("settling", "before", WRITE + "_settle"),
-    Point("entries are noted", "after", WRITE + "settle_written"),
-    Point("committing the answer", "before the commit in", WRITE + "_send"),
-    Point("the answer is committed", "after the commit in", WRITE + "_send"),
+    Point("a request of a round is answered", "after", WRITE + "_send"),
+    Point("settling", "before", ROUND + "settle"),
+    Point("entries are noted", "after", ROUND + "settle_written"),
+    Point("the answers are noted", "after", ROUND + "settle"),
+    Point("giving back what was not sent", "before", ROUND + "give_back"),
+    Point("what was not sent is given back", "after", ROUND + "give_back"),
     # what is uncertain
-    Point("an outcome is unknown", "before", WRITE + "mark_uncertain"),
+    Point("an outcome is unknown", "before", ROUND + "mark_uncertain"),
     Point("looking up", "before", LOOK + "_found"),
     Point("looked up", "after", LOOK + "_found"),
     Point("committing what was found", "before the commit in", LOOK + "look_up"),

@@ -183,7 +183,7 @@ def test_deadline_ends_within_the_ledgers_memory_of_a_key(books: Books) -> None:
 
 def test_crash_after_the_send_repeats_nothing_although_more_came_since(books: Books) -> None:  # noqa: F811
     books.take(order(1001))
-    with first(writing, "_settle", die), pytest.raises(Killed):
+    with first(writing, "settle", die), pytest.raises(Killed):
         books.write()
     books.take(order(1002))
     books.let_quiet_time_pass()
@@ -285,9 +285,11 @@ def test_request_is_not_repeated_while_a_worker_stands_still_in_the_middle_of_se
     is_stopped, may_go_on = threading.Event(), threading.Event()
 
     def stand_still() -> None:
-        with intent._being_sent(batch):
+        gate = intent.Gate()
+        with gate.open_for(batch), gate():
             is_stopped.set()
             may_go_on.wait(timeout=30)
+        gate.close()
 
     (sender,) = in_threads(1, stand_still)
     is_stopped.wait(timeout=30)

@@ -12,7 +12,7 @@ import httpx
 from connectors.providers.shopify.client import ShopifyClient
 from connectors.providers.shopify.manifest import MANIFEST
 from connectors.providers.shopify.simulator import ShopifySimulator
-from connectors.sdk.client import Access, FixedToken
+from connectors.sdk.client import Access, FixedToken, NoBudget
 from connectors.sdk.records import Order, Refund, SaleLine, SalePayment
 from connectors.sdk.streams import Page
 
@@ -21,7 +21,7 @@ SCOPES = tuple(scope.name for scope in MANIFEST.auth.scopes)
 PLACED = dt.datetime(2026, 10, 3, 9, 15, tzinfo=dt.UTC)
 
 
-class PointsBook:
+class PointsBook(NoBudget):
     """The budget of a connection, writing down what was spent and what Shopify reported."""
 
     def __init__(self) -> None:

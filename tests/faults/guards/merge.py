@@ -10,6 +10,7 @@ from marketplace.mapping.merging import Base, Rules, Values
 from marketplace.mapping.plan import PlannedDocument
 from marketplace.posting import conflicts, echoes, planning, settling, writing
 from marketplace.posting.models import Posting
+from marketplace.posting.rounds import Sending
 from tests.faults.removal import guard, replace
 
 _BEHAVIOUR = "tests/posting/test_two_way.py::"
@@ -70,7 +71,7 @@ def _() -> None:
     noticed_by=f"{_BEHAVIOUR}test_contact_edited_between_our_read_and_our_write_is_compared_again",
 )
 def _() -> None:
-    def write(client: Client, sending: writing.Sending) -> list[Outcome]:
+    def write(client: Client, sending: Sending) -> list[Outcome]:
         if sending.batch.action == "create":
             return sending.stream.create(client, sending.drafts, key=sending.batch.key)
         return [sending.stream.update(client, sending.postings[0].external_id, sending.drafts[0], version="")]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
 from connectors.providers.xero import listing
 from connectors.sdk.errors import ConnectorError
-from connectors.sdk.streams import Draft, Written
+from connectors.sdk.streams import Written
 from marketplace.core import work
 from marketplace.core.clock import now
-from marketplace.posting import batches, intent, uncertain, writing
-from marketplace.posting.keys import documents_digest, request_key
+from marketplace.posting import batches, intent, rounds, uncertain, writing
 from marketplace.posting.models import PostingBatch
-from marketplace.posting.ready import Ready
 from marketplace.sync import operations as reading
 from marketplace.sync.models import StreamState
 from tenants.context import tenant
@@ -32,7 +29,7 @@ CHECKPOINTS = "tests/faults/test_checkpoints.py::test_"
     in_ci=True,
 )
 def _() -> None:
-    replace(intent, "check_lease", lambda: None)
+    replace(intent, "check_lease", work.without_lease)
 
 
 @guard(
@@ -49,12 +46,11 @@ def _() -> None:
     in_ci=True,
 )
 def _() -> None:
-    def only_thought_of(
-        connection: Any, chosen: Sequence[Ready], drafts: Sequence[Draft], request: Any
-    ) -> PostingBatch:
-        key = request_key(documents_digest(drafts), (posting.key_round for posting in chosen))
-        later = now() + dt.timedelta(minutes=1)
-        return PostingBatch(pk=uuid.uuid4(), connection=connection, key=key, action="create", deadline_at=later)
+    def only_thought_of(connection: Any, chosen: Sequence[batches.Chosen]) -> list[PostingBatch]:
+        thought_of = [batches._batch_of(connection, one) for one in chosen]
+        for batch in thought_of:
+            batch.deadline_at = now() + dt.timedelta(minutes=1)
+        return thought_of
 
     replace(writing, "intend", only_thought_of)
 
@@ -97,10 +93,10 @@ def _() -> None:
     noticed_by=PROTOCOL + "refused_repeat_leaves_open_what_became_of_the_first_request",
 )
 def _() -> None:
-    def take_its_word(sending: writing.Sending, error: ConnectorError) -> None:
+    def take_its_word(sending: rounds.Sending, error: ConnectorError) -> None:
         batches.plan_again(sending.batch, error)
 
-    replace(writing, "_not_written", take_its_word)
+    replace(rounds, "_settle_refused", take_its_word)
 
 
 @guard(
