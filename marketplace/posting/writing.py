@@ -118,7 +118,7 @@ def _write_rounds(writer: Writer) -> dt.timedelta | None:
         if not sendings and not writer.ahead:
             return None
         sent = _send_all(writer, sendings)
-        is_over = bool(sent.unsent or sent.doubtful) or slice_is_over()
+        is_over = bool(sent.unsent or sent.doubtful) or bool(sent.answered and slice_is_over())
 
 
 def _turn(writer: Writer, sent: Sent, *, may_go_on: bool) -> list[Sending]:
