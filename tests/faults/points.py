@@ -130,7 +130,7 @@ QUICKBOOKS_POINTS = (
     Point("found by our reference", "after", QUICKBOOKS + "batches.Written30.find"),
 )
 #: All that a ledger of its own may do otherwise.
-_WRITING = (WRITE, LOOK, "marketplace.posting.intent.", "connectors.sdk.client.")
+_WRITING = (WRITE, ROUND, LOOK, "marketplace.posting.intent.", "connectors.sdk.client.")
 WRITING_POINTS = tuple(point for point in POINTS if point.function.startswith(_WRITING))
 EVERY_POINT = (*POINTS, *QUICKBOOKS_POINTS)
 

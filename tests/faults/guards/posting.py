@@ -19,6 +19,7 @@ from tenants.context import tenant
 from tests.faults.removal import guard, replace
 
 PROTOCOL = "tests/faults/test_protocol.py::test_"
+ROUNDS = "tests/faults/test_rounds.py::test_"
 QUEUE = "tests/faults/test_queue.py::test_"
 CHECKPOINTS = "tests/faults/test_checkpoints.py::test_"
 
@@ -105,6 +106,53 @@ def _() -> None:
 )
 def _() -> None:
     replace(writing, "holding_lease", tenant)
+
+
+@guard(
+    "what of a round was not sent is planned as before",
+    noticed_by=ROUNDS + "ledger_that_asks_to_slow_down_in_the_middle_leaves_the_rest_planned",
+)
+def _() -> None:
+    replace(rounds, "give_back", lambda unsent: None)
+
+
+@guard(
+    "the answers of a round outlive a refusal after them",
+    noticed_by=ROUNDS + "ledger_that_asks_to_slow_down_in_the_middle_leaves_the_rest_planned",
+)
+def _() -> None:
+    careful = writing._turn
+
+    def raise_first(writer: writing.Writer, sent: rounds.Sent, *, may_go_on: bool) -> list[rounds.Sending]:
+        if sent.trouble is not None:
+            raise sent.trouble
+        return careful(writer, sent, may_go_on=may_go_on)
+
+    replace(writing, "_turn", raise_first)
+
+
+@guard(
+    "nothing of a round is begun after a lost answer",
+    noticed_by=ROUNDS + "lost_answer_in_the_middle_leaves_one_request_unconfirmed_and_the_rest_planned",
+)
+def _() -> None:
+    careful = writing._send_all
+
+    def go_on(writer: writing.Writer, sendings: Sequence[rounds.Sending]) -> rounds.Sent:
+        sent = careful(writer, sendings)
+        while sent.unsent:
+            sent.answered.append(writing._send(writer, sent.unsent.pop(0)))
+        return sent
+
+    replace(writing, "_send_all", go_on)
+
+
+@guard(
+    "a request is intended whole or not at all",
+    noticed_by=ROUNDS + "posting_withdrawn_before_its_round_is_committed_keeps_only_its_own_request_back",
+)
+def _() -> None:
+    replace(batches, "_INTEND", batches._INTEND.replace("WHERE told.size = (", "WHERE told.size >= ("))
 
 
 @guard(
