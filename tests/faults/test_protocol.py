@@ -183,7 +183,7 @@ def test_deadline_ends_within_the_ledgers_memory_of_a_key(books: Books) -> None:
 
 def test_crash_after_the_send_repeats_nothing_although_more_came_since(books: Books) -> None:  # noqa: F811
     books.take(order(1001))
-    with first(writing, "settle", die), pytest.raises(Killed):
+    with then(writing, "_send", die), pytest.raises(Killed):
         books.write()
     books.take(order(1002))
     books.let_quiet_time_pass()
