@@ -102,8 +102,6 @@ POINTS = (
     Point("settling", "before", ROUND + "settle"),
     Point("entries are noted", "after", ROUND + "settle_written"),
     Point("the answers are noted", "after", ROUND + "settle"),
-    Point("giving back what was not sent", "before", ROUND + "give_back"),
-    Point("what was not sent is given back", "after", ROUND + "give_back"),
     # what is uncertain
     Point("an outcome is unknown", "before", ROUND + "mark_uncertain"),
     Point("looking up", "before", LOOK + "_found"),

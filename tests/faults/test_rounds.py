@@ -16,7 +16,7 @@ from connectors.sdk.records import Order
 from connectors.testing.faults import Fault
 from marketplace.core.models import WorkItem
 from marketplace.installations.models import Connection
-from marketplace.posting import intent, writing
+from marketplace.posting import intent, rounds, writing
 from marketplace.posting.batches import KeyUsedBefore, UnableToPost
 from marketplace.posting.keys import documents_digest, request_key
 from marketplace.posting.models import Posting, PostingBatch
@@ -25,7 +25,19 @@ from tenants.context import tenant as tenant_context
 from tests.benchmarks.statements import counted
 from tests.faults.conftest import Tell
 from tests.faults.processes import wait_until
-from tests.faults.test_protocol import CREATE, LIST, Killed, batches, die, first, is_late, numbers, pause, work_once
+from tests.faults.test_protocol import (
+    CREATE,
+    LIST,
+    Killed,
+    batches,
+    die,
+    first,
+    is_late,
+    numbers,
+    pause,
+    then,
+    work_once,
+)
 from tests.faults.test_queue import in_threads
 from tests.installations.conftest import served, simulators  # noqa: F401 -- fixtures
 from tests.posting.conftest import books  # noqa: F401 -- a fixture
@@ -104,6 +116,17 @@ def test_ledger_that_asks_to_slow_down_in_the_middle_leaves_the_rest_planned(led
     assert {batch.state for batch in batches(ledger)} == {"settled"}
     ledger.simulator.faults.clear()
     ledger.let_time_pass(error.retry_in)
+    ledger.write()
+    assert_all_there_once(ledger)
+
+
+@pytest.mark.parametrize("name", ["settle_written", "give_back"])
+def test_crash_while_a_round_that_broke_off_is_written_down_loses_and_repeats_nothing(name: str, ledger: Books) -> None:
+    ledger.simulator.faults.add(Fault(match=CREATE, kind="drop_after", after=1))
+    with then(rounds, name, die), pytest.raises(Killed):
+        ledger.write()
+    assert states(ledger) == expected(sending=len(ORDERS))
+    ledger.let_quiet_time_pass()
     ledger.write()
     assert_all_there_once(ledger)
 
