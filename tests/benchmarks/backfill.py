@@ -97,25 +97,8 @@ class Worker:
         calls, refused = self._calls()
         wal, waited, cost = _wal(), clock.waited, clock.cost
         began = time.process_time()
-        import cProfile, os, pstats  # PROFILE
-
-        prof = (
-            cProfile.Profile(time.process_time)
-            if os.environ.get("PROF") and name in os.environ["PROF"].split(",")
-            else None
-        )
         with counted() as statements:
-            if prof:
-                prof.enable()
             claims = step()
-            if prof:
-                prof.disable()
-        if prof:
-            prof.dump_stats(f"/tmp/prof-write-{name}.pstats")
-        if os.environ.get("STM"):
-            with open(f"/tmp/stm-write-{name}.txt", "w") as f:
-                for text, n in statements.seen.most_common(40):
-                    f.write(f"{n} {text}\n")
         spent = time.process_time() - began - (clock.cost - cost)
         after, refused_after = self._calls()
         return Phase(
