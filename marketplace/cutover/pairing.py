@@ -60,11 +60,12 @@ def pair_flow(*, flow: Flow, is_final: bool = False) -> PairingResult:
         cursor.execute(_PREPARE)
         cursor.execute(_OURS, values)
         values |= _extent(cursor, flow.parallel_from, flow.parallel_until)
-        for statement in (_THEIRS, _PLAIN, _OPEN):
-            cursor.execute(statement, values)
+        cursor.execute(_THEIRS, values)
+        for statement in (_ANALYZE, _PLAIN, _OPEN):
+            cursor.execute(statement)
         _pair_open(cursor, values)
-        for statement in (_CHOSEN, _ALONE):
-            cursor.execute(statement, values)
+        cursor.execute(_CHOSEN)
+        cursor.execute(_ALONE, values)
         result = _keep(cursor, values)
         cursor.execute("DROP TABLE ours, theirs, fresh, open_ours, open_theirs, paired")
     return result
@@ -133,9 +134,9 @@ _THEIRS = f"""
                 AND own.external_id = record.external_id AND own.state IN ('posted', 'linked', 'reversed'))
             AND NOT EXISTS (SELECT FROM cutover_pair elsewhere WHERE elsewhere.entry_id = record.id
                 AND elsewhere.flow_id <> %(flow)s AND elsewhere.posting_id IS NOT NULL)
-    ) entered;
-    ANALYZE ours; ANALYZE theirs
+    ) entered
 """
+_ANALYZE = "ANALYZE ours; ANALYZE theirs"
 # As people read names: without what nobody sees.
 _IS_STRANGER = "(ours.party <> theirs.party AND lower(trim(ours.party)) <> lower(trim(theirs.party)))"
 _VERDICT = f"""
