@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 SPEED = 600  # the providers' limits stay, ten minutes of them pass in a second
+
+
+class Nursery:
+    """See `nursery.py`; one for each session of tests, from when it is first needed."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.benchmarks.nursery"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        atexit.register(self._end)
+
+    def ask(self, **what: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(json.dumps(what), file=self._process.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def _end(self) -> None:
+        self._process.communicate(timeout=30)
+
+
+@cache
+def nursery() -> Nursery:
+    return Nursery()
 
 
 @contextmanager
@@ -24,27 +50,16 @@ def serving(
 ) -> Iterator[dict[str, str]]:
     """The address of each simulator while the block runs. Without `state` their books are in memory only; `elsewhere`
     gives way to our processes."""
-    processes = {slug: _start(slug, state, credentials[slug], speed) for slug in slugs}
+    born = {slug: _start(slug, state, credentials[slug], speed) for slug in slugs}
     for slug in elsewhere:
-        os.setpriority(os.PRIO_PROCESS, processes[slug].pid, 5)
+        os.setpriority(os.PRIO_PROCESS, born[slug]["pid"], 5)
     try:
-        yield {slug: _address(process) for slug, process in processes.items()}
+        yield {slug: one["address"] for slug, one in born.items()}
     finally:
-        for process in processes.values():
-            process.send_signal(signal.SIGTERM)
-        for process in processes.values():
-            process.communicate(timeout=20)
+        nursery().ask(end=[one["pid"] for one in born.values()])
 
 
-def _start(slug: str, state: Path | None, credentials: Mapping[str, str], speed: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "connectors.testing.serve", slug, "--port", "0", "--speed", str(speed)]
-    if state is not None:
-        command += ["--state", str(state / slug)]
+def _start(slug: str, state: Path | None, credentials: Mapping[str, str], speed: int) -> dict[str, Any]:
     ours = {f"CONNECTOR_{slug.upper()}_{name.upper()}": value for name, value in credentials.items()}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **ours})
-
-
-def _address(process: subprocess.Popen[str]) -> str:
-    """The simulator says where it listens once it does."""
-    assert process.stdout is not None
-    return process.stdout.readline().rsplit(" ", 1)[1].strip()
+    kept = str(state / slug) if state is not None else None
+    return nursery().ask(slug=slug, state=kept, speed=speed, environment=ours)
