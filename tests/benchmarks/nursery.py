@@ -59,7 +59,8 @@ def give_birth(asked: dict[str, Any]) -> tuple[int, str, int]:
 
 
 def serve(asked: dict[str, Any], told: int) -> None:
-    """Until it is told to end."""
+    """Until it is told to end. The simulator's own children come through here as well."""
+    status = 1
     try:
         os.dup2(told, sys.stdout.fileno())
         os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
@@ -70,8 +71,10 @@ def serve(asked: dict[str, Any], told: int) -> None:
                 slug=asked["slug"], host="127.0.0.1", port=0, state=state, webhook_url="", speed=float(asked["speed"])
             )
         ).run()
+    except SystemExit as ended:
+        status = int(ended.code or 0)
     finally:
-        os._exit(1)
+        os._exit(status)
 
 
 def end(pids: list[int]) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -9,21 +11,43 @@ from typing import Protocol
 
 import pytest
 from _pytest.terminal import TerminalReporter
+from django.conf import settings as configured
 from pytest_django import Settings
 
 from tests.benchmarks.conftest import business  # noqa: F401 -- a fixture
 from tests.benchmarks.simulators import SPEED, serving
 from tests.faults.campaign import SEED, Row, Size, commit, seed_for, table
 from tests.faults.processes import free_port
+from tests.faults.removal import REMOVE
 from tests.faults.servers import Broker, own_broker
 
-FAULT = "fault"
+FAULT, ALONE = "fault", "alone"
 
 
 class Tell(Protocol):
     """See `tell`."""
 
     def __call__(self, campaign: str, fault: str, *, tried: int, **counts: int) -> None: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who needs the machine for himself comes last, when the others have little left to do."""
+    items.sort(key=_is_alone)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker(ALONE) is not None
+
+
+@pytest.fixture(autouse=True)
+def _machine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of one campaign share the machine, except those that say how fast something is on it."""
+    if os.environ.get(REMOVE):
+        yield  # one test, started by another that has its share
+        return
+    with (configured.PLACES.var / "machine.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if _is_alone(request.node) else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.fixture

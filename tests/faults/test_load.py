@@ -27,7 +27,7 @@ from tests.faults.processes import wait_until, workers
 from tests.faults.test_webhooks import one_event_each
 from tests.faults.world import SHOP, work_quietly
 
-pytestmark = [pytest.mark.faults, pytest.mark.stack]
+pytestmark = [pytest.mark.faults, pytest.mark.stack, pytest.mark.alone]
 
 RATE = 160  # in a second; 150 is what has to be borne
 SENDERS = 16
