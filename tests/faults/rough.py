@@ -9,7 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from connectors.sdk.exchange import MAX_ANSWER_BYTES
+
 Answer = Callable[[socket.socket], None]
+MORE_THAN_ENOUGH = 5 * MAX_ANSWER_BYTES
 
 
 class Rough:
@@ -91,10 +94,13 @@ def cut_short(body: bytes, *lines: str) -> Answer:
 
 
 def endless(connection: socket.socket) -> None:
-    """A list that does not end, as fast as it can be read."""
+    """A list that does not end: more of it than anybody may read, as fast as it can be read, and then nothing."""
     connection.sendall(head("Connection: close") + b"[")
-    while True:
-        connection.sendall(b"1," * 32768)
+    for _ in range(MORE_THAN_ENOUGH // 65_536):
+        connection.sendall(b"1," * 32_768)
+    connection.settimeout(None)
+    while connection.recv(1024):  # until the reader hangs up
+        continue
 
 
 def bomb(megabytes: int) -> Answer:
