@@ -6,6 +6,7 @@ JSON, in and out. When whoever asked is gone, so are they.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -16,14 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import gunicorn.workers.gthread  # noqa: F401 -- loaded before it is needed
-
 from connectors.testing.serve import Server, simulated_slugs, simulator_class
 
 ENDS_WITHIN = 20.0
 
 
 def main() -> None:
+    importlib.import_module("gunicorn.workers.gthread")
     for slug in simulated_slugs():
         simulator_class(slug)
     born: dict[int, int] = {}
