@@ -48,6 +48,8 @@ A_DAY = 3_300
 PATTERN = 2_000  # so many orders are made with care, the others are copies under numbers of their own
 REDIS_NUMBER = 9  # allowances on a clock of their own must not meet those of other tests
 XERO_BATCH, XERO_PER_MINUTE = 50, 60
+#: Statements a record that a step may take at these sizes; with fewer orders, what each run takes once weighs more.
+MOST_STATEMENTS = {"read": 0.055, "plan": 0.018}
 #: Recorded on this kind of machine with 25-field invoices of two lines, 100 a page, over loopback: CPU seconds per 10,000.
 RECORDED = (
     ("dlt 1.31 into PostgreSQL, append or merge", "no ledger", "4.1 to 5.9"),
@@ -301,7 +303,7 @@ def rerun(world: Business, run: Run, again: dict[str, Any]) -> None:
     calls = again["calls"]["xero"]
     print_figure(name="ledger_calls_of_an_unchanged_rerun", value=calls, unit="calls", target=0, is_met=not calls)
     assert not calls
-    assert per_record <= 600
+    assert per_record <= 225
 
 
 def large_run(world: Business) -> Run:
@@ -351,6 +353,7 @@ def print_costs(run: Run) -> None:
         print_figure(
             name=f"statements_per_record_{name}_{size}", value=each, unit="statements", target=0.02, is_met=each <= 0.02
         )
+        assert run.orders < 10_000 or each <= MOST_STATEMENTS.get(name, 1), name
     together = sum(run.steps[name]["statements"] for name in names) / sum(records.values())
     print_figure(
         name=f"statements_per_record_{size}", value=together, unit="statements", target=0.02, is_met=together <= 0.02
@@ -397,4 +400,4 @@ def print_day(day: dict[str, Any], unavoidable: int) -> None:
     ratio = made / unavoidable
     print_table(f"A day of {A_DAY:,} orders after it", ("", "unavoidable", "made"), [("calls", unavoidable, made)])
     print_figure(name="calls_of_a_day", value=ratio, unit="ratio", target=1.02, is_met=ratio <= 1.02)
-    assert ratio <= 1.5
+    assert ratio <= 1.15
