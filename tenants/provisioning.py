@@ -30,6 +30,8 @@ from tenants.roles import rights_of
 
 TEMPLATE_SCHEMA = "t_template"
 _TENANTS_PER_TRANSACTION = 20
+#: Rather stop and try again than make people wait behind our wait for a lock.
+LOCK_TIMEOUT = "5s"
 _TEMPLATE_LOCK = 7_105_411
 # pg_dump's preamble changes the session; our transaction must keep its own settings.
 _PREAMBLE = re.compile(r"^(SET \w+ = [^;\n]*;|SELECT pg_catalog\.set_config\('search_path'.*|\\.*|--.*)$", re.MULTILINE)
@@ -150,6 +152,18 @@ def _dump_template() -> str:
     return re.sub(r"\n{2,}", "\n", _PREAMBLE.sub("", result.stdout)).strip()
 
 
+@contextmanager
+def giving_up_locks() -> Iterator[None]:
+    """Around migrations, which open transactions of their own."""
+    with _connection().cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+    try:
+        yield
+    finally:
+        with _connection().cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+
+
 # --- one tenant ---------------------------------------------------------------------------------------------
 
 
@@ -225,7 +239,8 @@ def _chain(steps: dict[str, SchemaStep], digest: str, wanted: str) -> list[Schem
 def _migrate_each(tenants: Iterable[Tenant], digest: str) -> int:
     count = 0
     for tenant in tenants:
-        _migrate_schema(tenant.schema_name)
+        with giving_up_locks():
+            _migrate_schema(tenant.schema_name)
         count += Tenant.objects.filter(pk=tenant.pk).update(template_digest=digest)
     return count
 
@@ -234,8 +249,7 @@ def _replay(tenants: list[Tenant], chain: list[SchemaStep], digest: str) -> int:
     statements = "\n".join(step.sql for step in chain)
     with transaction.atomic():
         with _connection().cursor() as cursor:
-            # Rather stop and resume than make people wait behind our wait for a lock.
-            cursor.execute("SET LOCAL lock_timeout = '5s'")
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             for tenant in tenants:
                 cursor.execute(_in_schema(tenant.schema_name, statements))
             cursor.execute("SET LOCAL search_path = public")

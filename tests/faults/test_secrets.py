@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hmac
+import json
 import logging
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
@@ -31,6 +34,7 @@ from tenants.context import tenant as tenant_context
 from tenants.models import Membership, Tenant, User
 from tenants.operations import invite_member
 from tests.conftest import PASSWORD
+from tests.faults.furnished import furnished
 from tests.installations.conftest import served, simulators, walk  # noqa: F401 -- fixtures
 from tests.installations.walking import Walk
 
@@ -86,6 +90,53 @@ def statements(transactional_db: None) -> Iterator[Lines]:
     database.force_debug_cursor = False
     logger.removeHandler(handler)
     logger.setLevel(level)
+
+
+class Shown:
+    """What the server shows of a session to whoever may look at it: the statement it is at, or the last one."""
+
+    def __init__(self, watcher: psycopg.Connection[Any]) -> None:
+        self.watcher = watcher
+        self.texts: set[str] = set()
+
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        result = execute(sql, params, many, context)
+        pid = context["connection"].connection.info.backend_pid
+        rows = self.watcher.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", [pid])
+        self.texts |= {text for (text,) in rows}
+        return result
+
+
+@pytest.fixture
+def shown(db: None) -> Iterator[Shown]:
+    given = database.get_connection_params()
+    named = {key: given[key] for key in ("host", "port", "user", "password") if given.get(key)}
+    with psycopg.connect(dbname="postgres", autocommit=True, **named) as watcher:
+        yield Shown(watcher)
+
+
+def test_no_payload_is_in_what_the_server_shows_of_its_work(
+    shown: Shown, settings: Any, client: Client, tell: Any
+) -> None:
+    """People, records, mappings, documents, pairs, acts and webhooks, each written as the product writes it."""
+    settings.SIMULATORS = dict.fromkeys(("xero", "shopify"), "http://127.0.0.1:9")
+    with database.execute_wrapper(shown):
+        business = furnished("kestrel")
+        body = json.dumps({"id": 1, "note": business.mark}).encode()
+        secret = settings.CONNECTOR_CREDENTIALS["shopify"]["client_secret"].encode()
+        signature = base64.b64encode(hmac.digest(secret, body, "sha256")).decode()
+        headers = {
+            "x-shopify-hmac-sha256": signature,
+            "x-shopify-shop-domain": f"{business.mark}.myshopify.com",
+            "x-shopify-topic": "orders/updated",
+            "x-shopify-webhook-id": business.mark,
+        }
+        path = "/webhooks/shopify/simulator/"
+        assert client.post(path, body, content_type="application/json", headers=headers).status_code == 200
+    assert any("core_webhookdelivery" in text for text in shown.texts)
+    assert len([text for text in shown.texts if "INSERT INTO" in text]) > 20
+    assert [text for text in shown.texts if business.mark in text] == []
+    tell("C9", "payloads in what the server shows of its work", tried=len(shown.texts))
 
 
 class Secrets:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
-from django.db import models
+from django.db import connection, models
 
 from connectors.sdk import egress, oauth
 from connectors.sdk.errors import ReconnectRequired
@@ -230,6 +230,14 @@ def _() -> None:
     replace(DatabaseWrapper, "_read", under_the_role_of_all)
     replace(context, "_enter", lambda database, chosen: database.enter_schema(chosen))
     replace(context, "_leave", lambda database, chosen: database.leave_schema())
+
+
+@guard(
+    "values travel apart from their statements",
+    noticed_by="tests/faults/test_secrets.py::test_no_payload_is_in_what_the_server_shows_of_its_work",
+)
+def _() -> None:
+    connection.settings_dict["OPTIONS"]["server_side_binding"] = False
 
 
 @guard("a task names its business", noticed_by=f"{TENANCY}task_without_a_business_is_refused")
