@@ -142,8 +142,11 @@ def _execute(database: BaseDatabaseWrapper, told: str, sealed: bytes) -> tuple[i
     database.ensure_connection()
     raw = database.connection
     raw.prepare_threshold = PREPARED_AFTER
-    with database.wrap_database_errors, Cursor(raw) as cursor:
-        is_new, events, routed = cursor.execute(_RECEIVE, [told, sealed]).fetchone() or (0, 0, 0)
+    try:
+        with database.wrap_database_errors, Cursor(raw) as cursor:
+            is_new, events, routed = cursor.execute(_RECEIVE, [told, sealed]).fetchone() or (0, 0, 0)
+    finally:
+        raw.prepare_threshold = None  # whatever else this session asks is planned for the schema it is in
     return is_new, events, routed
 
 
