@@ -32,11 +32,12 @@ class Command(BaseCommand):
         with giving_up_locks():
             call_command("migrate", interactive=False, verbosity=verbosity, stdout=self.stdout)
 
-    def _patiently(self, migrate: Callable[[], None]) -> None:
+    def _patiently(self, migrate: Callable[[], object]) -> None:
         """Whoever waits for a table holds up everybody behind: so each try gives up soon, and there are several."""
         for pause in (*PAUSES, None):
             try:
-                return migrate()
+                migrate()
+                return
             except OperationalError as error:
                 if not isinstance(error.__cause__, LockNotAvailable):
                     raise
