@@ -111,8 +111,6 @@ class Base(msgspec.Struct):
 
     def late_until(self, side: str, name: str, text: str, at: dt.datetime) -> str:
         """Until when a value on this side may be a late write of ours; the empty text when it is none."""
-        if self.won.get(side, {}).get(name) == text:
-            return ""
         known = self.late.get(side, {}).get(name, {})
         return max(
             (until for sent, until in known.items() if is_echo(sent, text) and _is_to_come(until, at)), default=""
@@ -231,6 +229,7 @@ def _meet_field(base: Base, look: Look, name: str, meeting: Meeting) -> None:
 
 def _meet_change(base: Base, look: Look, name: str, meeting: Meeting) -> None:
     """A late write of ours is no change of the side it stands on. Where both sides show one, the later decision stays."""
+    _forget_lost_winner(base, look, name)
     source_late, target_late = _late_writes(base, look, name)
     if not source_late[0] and not target_late[0]:
         _compare(base, look, name, meeting)
@@ -245,12 +244,32 @@ def _late_writes(base: Base, look: Look, name: str) -> list[tuple[str, str]]:
     """For the source and the target: until when its new value may be a late write of ours, if it may; and whose value it is."""
     before_sent, before_held = base.agreed[look.there.source].get(name, ("", ""))
     values = (
-        (look.there.source, look.there.sent[name], before_sent),
-        (look.back.source, look.there.held[name], before_held),
+        (look.there.source, look.there.sent[name], before_sent, look.back.held[name]),
+        (look.back.source, look.there.held[name], before_held, look.there.held[name]),
     )
     return [
-        ("" if text == before else base.late_until(side, name, text, look.now), side) for side, text, before in values
+        (
+            ""
+            if text == before or base.won.get(side, {}).get(name) == own
+            else base.late_until(side, name, text, look.now),
+            side,
+        )
+        for side, text, before, own in values
     ]
+
+
+def _forget_lost_winner(base: Base, look: Look, name: str) -> None:
+    """A value that had won and was put back before it was carried is no change any more: the other side's is the one left."""
+    for side, own, other in (
+        (look.there.source, look.back.held[name], look.back.source),
+        (look.back.source, look.there.held[name], look.there.source),
+    ):
+        won = base.won.get(side, {}).get(name)
+        if won is not None and won != own:
+            base.is_settled(name)
+            if own == base.agreed.get(other, {}).get(name, ["", ""])[1]:
+                decide(base, look, name, "target" if side == look.there.source else "source")
+            return
 
 
 def _take_for_ours(base: Base, look: Look, name: str, side: str) -> bool:
@@ -330,7 +349,7 @@ def decide(base: Base, look: Look, name: str, winner: Winner) -> None:
     if winner == "source":
         forth[name] = [_other_than(there.sent[name], before_sent), there.held[name]]
         home[name] = [back.sent[name], _other_than(back.held[name], held_before)]
-        base.note_won(name, there.source, there.sent[name], back.source)
+        base.note_won(name, there.source, back.held[name], back.source)
     else:
         forth[name] = [there.sent[name], _other_than(there.held[name], before_held)]
         home[name] = [_other_than(back.sent[name], sent_before), back.held[name]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -47,6 +47,25 @@ def fingerprint_of(conflict: Conflict) -> str:
     """Of both values as they were shown: a decision holds for these only."""
     shown = f"{conflict.source_value}\0{conflict.target_value}"
     return hashlib.blake2b(shown.encode(), digest_size=8).hexdigest()
+
+
+def fingerprint_of_all(found: Iterable[Conflict]) -> str:
+    """Of many conflicts with the values they had when they were shown."""
+    shown = sorted(f"{conflict.pk} {fingerprint_of(conflict)}" for conflict in found)
+    return hashlib.blake2b("\n".join(shown).encode(), digest_size=8).hexdigest()
+
+
+def decide_alike(*, shown: Mapping[int, str], keep: uuid.UUID, user: User) -> int:
+    """One system's value stays in all these conflicts; `shown`: conflict -> fingerprint. All or none. Raises `UnableToDecide`."""
+    choices: dict[int, str] = {}
+    for conflict in conflicts(is_open=True).filter(pk__in=shown):
+        sides = {conflict.flow.source_id: "source", conflict.flow.target_id: "target"}
+        if keep not in sides:
+            raise UnableToDecide("Some of these are between two other systems. Choose them apart.")
+        choices[conflict.pk] = sides[keep]
+    if choices.keys() != shown.keys():
+        raise UnableToDecide(MEANWHILE)
+    return decide_conflicts(choices=choices, shown=shown, user=user)
 
 
 def decide_conflicts(*, choices: Mapping[int, str], shown: Mapping[int, str], user: User) -> int:

@@ -108,6 +108,7 @@ class TwoSides(RuleBasedStateMachine):
         self.ours: set[tuple[Key, str]] = set()  # what stands on a side because we wrote it
         self.beaten: set[tuple[Key, str, str]] = set()  # what must not be written to a side, as it lost there
         self.typed: dict[tuple[Key, str], str] = {}  # what people typed last, on one side only
+        self.first_seen: dict[tuple[Key, str], tuple[str, dt.datetime]] = {}
         self.replaced: set[tuple[Key, str, str]] = set()  # what they typed over on their own side
         self.writes = 0
         self.is_more_wanted = False  # the other direction was asked to look again
@@ -166,6 +167,27 @@ class TwoSides(RuleBasedStateMachine):
         self.edit(key, name, is_later=True)
         self.read_plan_and_send(OTHER[key], fate)
 
+    @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(["name", "phone"]), copies=st.integers(1, 2))
+    def change_what_is_on_its_way(self, key: Key, name: str, copies: int) -> None:
+        """Given up, changed once more and written; the requests that were given up may arrive at any time from now on."""
+        self.edit_and_carry(key, name, "late")
+        for _ in range(copies - 1):
+            self._look_up(OTHER[key])
+            if OTHER[key] in self.planned:
+                self._send(OTHER[key], "late")
+        self._look_up(OTHER[key])
+        self.edit_and_carry(key, name, "well")
+
+    @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(["name", "phone"]))
+    def write_another_field_in_between(self, key: Key, name: str) -> None:
+        """Both sides change one field, and the elder one's record is newer only because we wrote to it."""
+        self.edit_and_carry(key, "tax_number", "well")
+        self.edit(OTHER[key], name, is_later=True)
+        self.read(OTHER[key])
+        self._plan(key)
+        self.edit(key, name, is_later=True)
+        self.edit_and_carry(key, "tax_number", "well")
+
     @precondition(lambda self: self.uncertain)
     @rule()
     def look_up(self) -> None:
@@ -200,6 +222,8 @@ class TwoSides(RuleBasedStateMachine):
         source, old = OTHER[target], self.planned.pop(target, None)
         open_fields = {record.name for record in self.records if not record.winner}
         look = self._look(source, open_fields)
+        for key, read in self.reads.items():
+            self._see(key, read)
         meeting = meet(self.base, look)
         self.is_more_wanted |= meeting.is_for_the_way_back
         for name in meeting.ended:
@@ -226,7 +250,10 @@ class TwoSides(RuleBasedStateMachine):
         )
 
     def _keep(self, clash: Any, source: Key) -> None:
-        winner = cast(Key, {"source": source, "target": OTHER[source], "": ""}[clash.winner])
+        winner = cast(Key | Literal[""], {"source": source, "target": OTHER[source], "": ""}[clash.winner])
+        assert winner == self._rightful_winner(clash.name), (
+            f"{clash.name}: {winner or 'nobody'} won by the rule {self.how}"
+        )
         values = {source: clash.source_value, OTHER[source]: clash.target_value}
         waiting = next((r for r in self.records if not r.winner and r.name == clash.name), None)
         if waiting is not None:
@@ -238,16 +265,30 @@ class TwoSides(RuleBasedStateMachine):
         self.records.append(record)
         self._beat(record)
 
+    def _see(self, key: Key, read: Read) -> None:
+        """A value is as old as its record was when it was seen first."""
+        for name, text in read.values.items():
+            if self.first_seen.get((key, name), ("", None))[0] != text or (key, name) not in self.first_seen:
+                self.first_seen[key, name] = (text, read.at)
+
+    def _rightful_winner(self, name: str) -> Key | Literal[""]:
+        one, other = self.first_seen["a", name][1], self.first_seen["b", name][1]
+        if self.how == "ask":
+            return ""
+        if self.how == "newest" and one != other:
+            return "a" if one > other else "b"
+        return self.owner
+
     def _beat(self, record: Record) -> None:
         """The loser's value must never be written to the other side from now on."""
         TRIED["conflict"] += 1
-        if record.winner:
-            lost = _plain(record.values[OTHER[record.winner]])
-            if lost not in (
-                _plain(record.values[record.winner]),
-                _plain(self.sides[record.winner].values[record.name]),
-            ):
-                self.beaten.add((record.winner, record.name, lost))
+        if not record.winner:
+            return
+        won, lost = (_plain(record.values[key]) for key in (record.winner, OTHER[record.winner]))
+        if won != lost and won == _plain(
+            self.sides[record.winner].values[record.name]
+        ):  # nothing has come over it unread
+            self.beaten.add((record.winner, record.name, lost))
 
     def _send(self, target: Key, fate: str) -> None:
         write, system = self.planned.pop(target), self.sides[target]
@@ -297,6 +338,7 @@ class TwoSides(RuleBasedStateMachine):
         source, before = OTHER[target], self.reads[target]
         ours = self.reads[source]
         is_known_before = before.version == write.version
+        self._see(target, answer)
         if is_known_before:
             self.reads[target] = answer
         confirm(

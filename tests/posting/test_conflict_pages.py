@@ -119,3 +119,49 @@ def test_held_record_leads_to_its_conflict_and_the_flow_says_what_writes_back(
     assert "Changes in Xero go to Stripe." in flow
     sides.drop_conflicts_and_back()
     assert "No flow goes from Xero to Stripe." in text_of(alice_client.get(f"/o/kestrel/flows/{sides.forth.pk}/"))
+
+
+def many(client: Client, sides: TwoSides, keep: str, *ticked: str, covers: str = "chosen", path: str = LIST) -> Any:
+    """Send the list's own form: these fields ticked, this connector's value to stay."""
+    html = client.get(path).content.decode()
+    data: dict[str, Any] = dict(re.findall(r'name="(shown\d+)" value="([^"]*)"', html))
+    data["seen"] = re.findall(r'name="seen" value="([^"]*)"', html)[0]
+    connections = {side.connection.connector: str(side.connection.pk) for side in (sides.shop, sides.ledger)}
+    ids = {conflict.field: str(conflict.pk) for conflict in sides.conflicts()}
+    data |= {"covers": covers, "keep": connections.get(keep, ""), "conflict": [ids[field] for field in ticked]}
+    return lambda: client.post(path, data, follow=True)
+
+
+def test_several_conflicts_are_decided_alike_from_the_list(sides: TwoSides, alice_client: Client) -> None:
+    answer = many(alice_client, sides, "xero", "phone", "name")()
+    assert "2 fields decided" in text_of(answer)
+    sides.sync()
+    assert sorted(sides.judged()) == [("name", "decided", "ask", "xero"), ("phone", "decided", "ask", "xero")]
+    assert len(sides.shop.lines("update")) == 1
+
+
+def test_all_conflicts_of_one_field_are_decided_alike(sides: TwoSides, alice_client: Client) -> None:
+    answer = many(alice_client, sides, "stripe", covers="all", path=f"{LIST}?field=phone")()
+    assert "1 field decided" in text_of(answer)
+    assert sorted(sides.judged()) == [("name", "open", "ask", ""), ("phone", "decided", "ask", "stripe")]
+
+
+def test_deciding_many_says_what_is_missing_and_refuses_what_was_not_shown(
+    sides: TwoSides, alice_client: Client
+) -> None:
+    assert "Tick at least one conflict." in text_of(many(alice_client, sides, "xero")())
+    assert "This field is required." in text_of(many(alice_client, sides, "", "phone")())
+    before = [many(alice_client, sides, "xero", "phone"), many(alice_client, sides, "xero", covers="all")]
+    with tenant_context(sides.owner):
+        type(sides.conflicts()[0]).objects.update(source_value="020 7946 0444")
+    assert "was changed meanwhile" in text_of(before[0]())
+    assert "is not what you saw" in text_of(before[1]())
+    assert {state for _, state, _, _ in sides.judged()} == {"open"}
+
+
+def test_viewer_cannot_decide_many(sides: TwoSides, bob: User, alice_client: Client, bob_client: Client) -> None:
+    sides.owner.memberships.filter(user=bob).update(role="viewer")
+    assert "Decide several alike" not in text_of(bob_client.get(LIST))
+    many(alice_client, sides, "xero", "phone")  # the form that a bookkeeper has
+    bob_client.post(LIST, {"covers": "all", "keep": str(sides.shop.connection.pk)})
+    assert {state for _, state, _, _ in sides.judged()} == {"open"}
