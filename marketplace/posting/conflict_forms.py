@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.http import QueryDict
 
 from marketplace.core.formatting import NOTHING
 from marketplace.installations.queries import connection_name
@@ -90,7 +91,8 @@ class ManyConflictsForm(forms.Form):
 
     @property
     def _ticked(self) -> list[int]:
-        return [int(pk) for pk in self.data.getlist("conflict") if pk.isdecimal() and len(pk) < 19]  # type: ignore[union-attr]
+        ticked = self.data.getlist("conflict") if isinstance(self.data, QueryDict) else []
+        return [int(pk) for pk in ticked if pk.isdecimal() and len(pk) < 19]
 
     @property
     def kept_side(self) -> uuid.UUID:

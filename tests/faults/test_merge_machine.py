@@ -250,7 +250,7 @@ class TwoSides(RuleBasedStateMachine):
         )
 
     def _keep(self, clash: Any, source: Key) -> None:
-        winner = cast(Key | Literal[""], {"source": source, "target": OTHER[source], "": ""}[clash.winner])
+        winner: Key | Literal[""] = {"source": source, "target": OTHER[source], "": ""}[clash.winner]
         assert winner == self._rightful_winner(clash.name), (
             f"{clash.name}: {winner or 'nobody'} won by the rule {self.how}"
         )
