@@ -361,7 +361,7 @@ def go_live(walk: Walk, today: dt.date) -> None:
         open_before = sum(not condition.is_met for flow in walk.flows.values() for condition in conditions(flow, today))
         if not open_before:
             raise DemoFailed("The gate was open although mistakes were planted.")
-        walk.report(f"gate: closed, {open_before} conditions not met")
+        walk.report(f"gate: closed, {open_before} condition{'' if open_before == 1 else 's'} not met")
         _decide_held(walk)
         _decide_pairs(walk)
     for flow in walk.flows.values():

@@ -6,6 +6,7 @@ connector may have to look something up at its provider.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from connectors.sdk.client import dump_json
 from connectors.sdk.errors import ConnectorError
 from connectors.sdk.records import Record, encode
 from connectors.sdk.streams import Draft, Field
-from marketplace.core.formatting import money_text
+from marketplace.core.formatting import day_text, money_text
 from marketplace.installations.clients import client_for
 from marketplace.mapping.compiling import MappingError, planner_of
 from marketplace.mapping.drafting import draft_for
@@ -163,7 +164,9 @@ def _words(record: Record, field: Field, circumstances: Circumstances) -> str:
     if field.kind == "money":
         currency = getattr(record, "currency", "")
         return ", ".join(money_text(value, currency) for value in values if isinstance(value, Decimal))
-    return ", ".join(filter(None, map(as_text, values)))
+    return ", ".join(
+        filter(None, (day_text(value) if isinstance(value, dt.date) else as_text(value) for value in values))
+    )
 
 
 def with_requests(preview: Preview, *, tenant_id: uuid.UUID, flow: Flow) -> Preview:
