@@ -136,10 +136,9 @@ class Cluster:
     @contextmanager
     def _filled(self, disk: Path) -> Iterator[None]:
         ballast = disk / "ballast"
-        with ballast.open("wb") as file, suppress(OSError):
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(b"\0" * 65536)
-                file.flush()
         try:
             yield
         finally:
