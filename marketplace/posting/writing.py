@@ -60,7 +60,8 @@ CHOOSE_AGAIN = dt.timedelta(seconds=1)
 @dataclass
 class Writer:
     """One slice of writing to one ledger. `ahead` are documents of one kind that were found ready together, less those taken;
-    `restored_at` is when this database was restored, if it ever was. `pace`: seconds a request takes."""
+    `restored_at` is when this database was restored, if it ever was. `kind`: of the documents found last, which are looked for first.
+    `pace`: seconds a request takes."""
 
     owner: Tenant
     connection: Connection
@@ -70,6 +71,7 @@ class Writer:
     restored_at: dt.datetime | None
     ahead: deque[tuple[Ready, Draft]] = field(default_factory=deque)
     is_anticipated: bool = True
+    kind: str = WRITE_ORDER[0]
     pace: float = PACE_SECONDS
     in_vain: int = 0
     trouble: Exception | None = None
@@ -195,11 +197,13 @@ def _look_ahead(writer: Writer) -> None:
     """Find what is written next, some batches of it at once; a connector is told when there is more than one. What becomes of
     it meanwhile, such as a pause or a new plan, is looked at again when a batch is committed."""
     found: list[Ready] = []
-    for data_type in WRITE_ORDER:
+    for data_type in dict.fromkeys((writer.kind, *WRITE_ORDER)):
         if found := ready_postings(writer.connection, data_type, AHEAD):
+            writer.kind = data_type
             break
-    writer.ahead.extend(zip(found, drafts_of(found, writer.connection), strict=True))
-    writer.is_anticipated = False
+    if found:
+        writer.ahead.extend(zip(found, drafts_of(found, writer.connection), strict=True))
+        writer.is_anticipated = False
 
 
 def _anticipate(writer: Writer, stream: WritableStream) -> None:
