@@ -290,7 +290,7 @@ def small_run(world: Business) -> Run:
     )  # fmt: skip
     print_figure(name="cpu_per_bare_copy_loop", value=ratio, unit="ratio", target=3.0, is_met=ratio <= 3.0)
     rerun(world, run, again)
-    assert ratio <= 12
+    assert ratio <= 9
     return run
 
 
@@ -367,7 +367,8 @@ def print_costs(run: Run) -> None:
         target=100,
         is_met=per_item >= 100,
     )
-    assert together <= 0.3
+    assert together <= 0.08
+    assert run.steps["write"]["statements"] / run.posted <= 0.13
 
 
 def print_calls(run: Run) -> None:
