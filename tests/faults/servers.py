@@ -22,6 +22,7 @@ import psycopg
 import redis
 from django.conf import settings as configured
 from django.db import connection
+from psycopg import sql
 from pytest_django import Settings
 
 from marketplace.core.runtime.places import Places
@@ -187,6 +188,7 @@ def own_cluster() -> Iterator[Cluster]:
             cluster.run("ALTER SYSTEM SET deadlock_timeout = '200ms'")
             stop_postgres(places)
             cluster.start()
+            _copy_roles(cluster)
             _load(cluster, dump)
             with _used(places):
                 yield cluster
@@ -229,6 +231,27 @@ def _own_disk(place: Path) -> Iterator[Path | None]:
     finally:
         if mounted.returncode == 0:
             subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+_ROLES = r"SELECT rolname FROM pg_roles WHERE NOT rolcanlogin AND rolname NOT LIKE 'pg\_%'"
+_MEMBERS = r"""
+    SELECT pg_get_userbyid(roleid), pg_get_userbyid(member) FROM pg_auth_members
+    WHERE pg_get_userbyid(roleid) NOT LIKE 'pg\_%'
+"""
+
+
+def _copy_roles(cluster: Cluster) -> None:
+    """They belong to a server and not to a database, so no dump of one holds them."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ROLES)
+        roles = [name for (name,) in cursor.fetchall()]
+        cursor.execute(_MEMBERS)
+        members = cursor.fetchall()
+    with cluster.session() as session:
+        for name in roles:
+            session.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+        for role, member in members:
+            session.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)))
 
 
 def _load(cluster: Cluster, dump: Path) -> None:

@@ -129,7 +129,7 @@ def rounds(
 ) -> Iterator[Rounds]:
     orders = make_orders(SEEN + len(POINTS) * ORDERS_A_ROUND * 2)
     world = connect(business, orders[:SEEN], [ledger])
-    with workers(AT_ONCE + 2, tmp_path, written_at_once=1, webs=3, extra={LEASE: str(lease)}) as crew:
+    with workers(AT_ONCE + 2, tmp_path, written_at_once=1, webs=AT_ONCE, extra={LEASE: str(lease)}) as crew:
         wait_until(lambda: answers(address), "the web servers")
         yield Rounds(world, crew, orders[SEEN:])
 
