@@ -20,23 +20,18 @@ import redis
 from django.conf import settings
 
 from marketplace.core.models import WebhookDelivery, WebhookRoute, WorkItem
-from marketplace.posting.models import RecordOutcome
-from marketplace.sync.models import Change
-from tenants.context import tenant as tenant_context
 from tenants.models import Tenant
 from tests.benchmarks.driving import Business, provider
 from tests.faults.books import check
 from tests.faults.processes import children_of, environment, running, wait_until
 from tests.faults.servers import SHOP, Broker, answer_of, celery, delivery, rest, web_server
 from tests.faults.test_webhooks import ENDED, digest, sent
-from tests.faults.world import World, connect, make_orders, seen_first
+from tests.faults.world import connect, make_orders, seen_first
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
 SEEN, STEP = 20, 6
 RESUMED_WITHIN = 60.0
-PATIENCE = 180.0  # for all that waited, on a machine that does other things as well
-TRIES = 5
 ANSWERED_WITHIN = 5.0  # the strictest provider waits so long for an acknowledgement
 
 
@@ -98,22 +93,15 @@ def test_work_goes_on_after_whatever_happens_to_the_broker(
             world.read()
             rest(dice.uniform(0, 0.5))
             trouble(broker, frozen_for)
-            before, done = time.monotonic(), what_is_done(world)
-            wait_until(lambda: world.is_done() or what_is_done(world) != done, "work that goes on", RESUMED_WITHIN)  # noqa: B023 -- at once
+            before = time.monotonic()
+            world.wait(RESUMED_WITHIN)
             slowest = max(slowest, time.monotonic() - before)
-            world.wait(PATIENCE)
         wait_until(lambda: health(address).get("worker") == "ok", "workers that consume", RESUMED_WITHIN)
         wait_until(lambda: all(entry["status"] in ENDED for entry in sent()), "the end of sending")
     check(business, world.flows, world.orders)
     assert acknowledged(sent()) <= set(WebhookDelivery.objects.values_list("digest", flat=True))
     assert slowest < RESUMED_WITHIN
     tell("C4", "broker wiped, killed, emptied, frozen", tried=rounds, events=len(world.orders))
-
-
-def what_is_done(world: World) -> tuple[int, int, int]:
-    """Grows with whatever a worker brings to its end."""
-    with tenant_context(world.business.owner):
-        return Change.objects.count(), RecordOutcome.objects.count(), world.count_posted()
 
 
 def aim_webhooks_at(address: str) -> None:
@@ -137,21 +125,13 @@ def test_health_tells_whether_work_is_consumed_not_whether_a_process_lives(
             assert (found["database"], found["broker"], found["worker"]) == ("ok", "ok", "down")
         wait_until(lambda: answered(address) == 200, "workers that consume again", RESUMED_WITHIN)
         with broker.frozen():
-            assert quickest(lambda: answered(address), 503) < ANSWERED_WITHIN
+            before = time.monotonic()
+            assert answered(address) == 503
+            assert time.monotonic() - before < ANSWERED_WITHIN
         wait_until(lambda: answered(address) == 200, "an answering broker", RESUMED_WITHIN)
         kill_and_empty(broker, 0)
         wait_until(lambda: answered(address) == 200, "consuming from a broker that is new", RESUMED_WITHIN)
     tell("C4", "health during an outage of the broker", tried=3)
-
-
-def quickest(ask: Callable[[], int], wanted: int) -> float:
-    """Of a few answers in seconds: whoever is slow because of the machine is not so every time, whoever waits for the broker is."""
-    took: list[float] = []
-    while len(took) < TRIES and not (took and min(took) < ANSWERED_WITHIN):
-        before = time.monotonic()
-        assert ask() == wanted
-        took.append(time.monotonic() - before)
-    return min(took)
 
 
 @contextmanager
@@ -168,7 +148,7 @@ def standing_still(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def answered(address: str) -> int:
-    answer = answer_of(f"{address}/healthz", 30)
+    answer = answer_of(f"{address}/healthz")
     return 0 if answer is None else answer.status_code
 
 
@@ -190,7 +170,9 @@ def test_delivery_is_acknowledged_while_the_broker_stands_still(
         connection_id=uuid.uuid4(),
     )
     with web_server(address, tmp_path), broker.frozen():
-        assert quickest(lambda: delivery(address), 200) < ANSWERED_WITHIN
+        before = time.monotonic()
+        assert delivery(address) == 200
+        assert time.monotonic() - before < ANSWERED_WITHIN
     assert WorkItem.objects.filter(kind="events").count() == 1
     tell("C4", "deliveries to a web server whose broker stands still", tried=1, events=1)
 
