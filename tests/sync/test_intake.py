@@ -183,7 +183,7 @@ def test_unreadable_delivery_is_shown_and_read_again_once_its_reader_is_mended(
 
 def test_old_news_of_a_revoked_consent_keeps_its_age_when_it_is_read_late(tenant: Tenant) -> None:
     belongs_to(tenant)
-    body = body_of()
+    body = json.dumps({"id": 1, "myshopify_domain": SHOP}).encode()
     receive(body, {**headers_of(body), "x-shopify-topic": "app/uninstalled"})
     EventCopy.objects.all().delete()
     InboxEvent.objects.all().delete()
