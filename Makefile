@@ -39,7 +39,7 @@ bench: env ## Print what the engine costs, with the gates it keeps (SIZE=release
 	@BENCH_SIZE=$(SIZE) FAULTS_SIZE=$(SIZE) $(BIN)/pytest tests/benchmarks -m benchmark -s -q
 
 faults: env ## The fault campaign and its table (SIZE=release: the whole of it; ONLY='test' SEED=n: one again)
-	@FAULTS_SIZE=$(SIZE) FAULTS_SEED=$(SEED) $(BIN)/pytest $(if $(ONLY),'$(ONLY)' -n0,tests/faults -n 3 --dist loadgroup) \
+	@FAULTS_SIZE=$(SIZE) FAULTS_SEED=$(SEED) $(BIN)/pytest $(if $(ONLY),'$(ONLY)' -n0,tests/faults -n 4 --dist loadgroup --durations=25 --durations-min=10) \
 		-m faults -q
 
 lint: env ## Check style, layers and types
