@@ -149,12 +149,12 @@ def test_events_dropped_repeated_and_shuffled_end_in_the_providers_state(
     acknowledged = {digest(entry) for entry in log if 200 in entry["answers"]}
     assert len(log) == len(orders)
     assert acknowledged <= set(rows) and set(rows.values()) == {1}
-    work_quietly()
+    work_quietly(size.pick(60, 900))
     assert not EventCopy.objects.filter(done_at=None).exists()
     never_came = {str(json.loads(entry["body"])["id"]) for entry in log if digest(entry) not in rows}
     assert set(amounts_here(business.owner, source)) == {order.id for order in orders} - never_came
     business.read(source)
-    work_quietly()
+    work_quietly(size.pick(60, 900))
     assert amounts_here(business.owner, source) == amounts_at_the_shop(orders)
     assert missed(business.owner, source) == never_came != set()
     tell("C7", "events dropped, repeated, shuffled", tried=len(log), events=len(log))
