@@ -53,6 +53,7 @@ def check(page: Page, request: pytest.FixtureRequest) -> Callable[[], None]:
 
     def run() -> None:
         if measures:
+            page.wait_for_load_state()
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, page.url
             assert [found["id"] for found in Axe().run(page).response["violations"]] == [], page.url
 
