@@ -92,6 +92,11 @@ def children_of(process: subprocess.Popen[bytes] | int) -> list[int]:
         return []
 
 
+def descendants_of(process: subprocess.Popen[bytes] | int) -> list[int]:
+    """Parents come before their children."""
+    return [one for child in children_of(process) for one in (child, *descendants_of(child))]
+
+
 class Workers:
     """Worker and web processes that can be killed and stopped."""
 

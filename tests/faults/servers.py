@@ -266,6 +266,11 @@ def celery(folder: Path, app: str = "tests.faults.hastened") -> list[str]:
     return [sys.executable, "-m", *worker, *quiet]
 
 
+def kept_celery(folder: Path) -> list[str]:
+    """The same, started again whenever it ends; it writes to the folder's `celery.log`."""
+    return [sys.executable, "-m", "tests.faults.supervised", str(folder), *celery(folder)]
+
+
 @contextmanager
 def web_server(address: str, folder: Path, code: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """The product's web server; one worker process, threads as in production. Another release's takes its share of the requests."""

@@ -23,8 +23,8 @@ from marketplace.core.models import WebhookDelivery, WebhookRoute, WorkItem
 from tenants.models import Tenant
 from tests.benchmarks.driving import Business, provider
 from tests.faults.books import check
-from tests.faults.processes import children_of, environment, running, wait_until
-from tests.faults.servers import SHOP, Broker, answer_of, celery, delivery, rest, web_server
+from tests.faults.processes import descendants_of, environment, running, wait_until
+from tests.faults.servers import SHOP, Broker, answer_of, delivery, kept_celery, rest, web_server
 from tests.faults.test_webhooks import ENDED, digest, sent
 from tests.faults.world import connect, make_orders, seen_first
 
@@ -84,7 +84,7 @@ def test_work_goes_on_after_whatever_happens_to_the_broker(
     orders = seen_first(make_orders(SEEN + STEP * rounds, seed=seed))
     world = connect(business, orders[:SEEN], ["xero"])
     slowest = 0.0
-    with running(celery(tmp_path), tmp_path / "celery.log"), web_server(address, tmp_path):
+    with running(kept_celery(tmp_path), tmp_path / "kept.log"), web_server(address, tmp_path):
         aim_webhooks_at(address)
         world.wait()  # the workers are up and consume
         for number, trouble in enumerate(troubles):
@@ -117,7 +117,7 @@ def health(address: str) -> dict[str, str]:
 def test_health_tells_whether_work_is_consumed_not_whether_a_process_lives(
     transactional_db: None, broker: Broker, address: str, simulators: dict[str, str], tmp_path: Path, tell: Any
 ) -> None:
-    with running(celery(tmp_path), tmp_path / "celery.log") as workers, web_server(address, tmp_path):
+    with running(kept_celery(tmp_path), tmp_path / "kept.log") as workers, web_server(address, tmp_path):
         wait_until(lambda: answered(address) == 200, "health", RESUMED_WITHIN)
         with standing_still(workers):
             broker.wipe()
@@ -137,7 +137,7 @@ def test_health_tells_whether_work_is_consumed_not_whether_a_process_lives(
 @contextmanager
 def standing_still(process: subprocess.Popen[bytes]) -> Iterator[None]:
     """The process lives, and so do its children; none of them does anything."""
-    pids = [process.pid, *children_of(process)]
+    pids = [process.pid, *descendants_of(process)]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
