@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template import loader
 from django.views.decorators.cache import never_cache
 from django.views.defaults import server_error
+from psycopg.errors import InternalError_
 from redis import RedisError
 
 from marketplace.core.queries import figures, health
@@ -53,9 +54,10 @@ def trouble(request: HttpRequest) -> HttpResponse:
 
 
 def _is_outage(error: BaseException | None) -> bool:
-    """Whether the database or the cache could not be asked: gone, going, full, or waited for too long. Wrapped errors count."""
+    """Whether the database or the cache could not be asked: gone, going, full, waited for too long, or in trouble of its own that it has
+    no name for (XX000: a file that may not grow). Wrapped errors count."""
     while error is not None:
-        if isinstance(error, OperationalError | InterfaceError | RedisError):
+        if isinstance(error, OperationalError | InterfaceError | InternalError_ | RedisError):
             return True
         error = error.__cause__
     return False
