@@ -26,7 +26,7 @@ from django.db.migrations.operations import RunPython
 
 from tenants.backend.base import DatabaseWrapper
 from tenants.models import SchemaStep, SchemaTemplate, Tenant
-from tenants.roles import rights_of
+from tenants.roles import rights_in_advance
 
 TEMPLATE_SCHEMA = "t_template"
 _TENANTS_PER_TRANSACTION = 20
@@ -170,13 +170,14 @@ def giving_up_locks() -> Iterator[None]:
 def create_schema(schema_name: str) -> str:
     """Makes the schema in one round trip. Answers the digest of the template it was made from."""
     template = ensure_template()
+    made, filled = re.sub(rf"\b{TEMPLATE_SCHEMA}\b", schema_name, template.ddl).split(f"CREATE SCHEMA {schema_name};")
     with transaction.atomic(), _connection().cursor() as cursor:
         # Functions may name tables that the statements make only later.
         cursor.execute(
-            "SET LOCAL check_function_bodies = false;\n"
-            + re.sub(rf"\b{TEMPLATE_SCHEMA}\b", schema_name, template.ddl)
-            + f"\nINSERT INTO {schema_name}.django_migrations (app, name, applied)"
-            f" SELECT app, name, applied FROM {TEMPLATE_SCHEMA}.django_migrations ORDER BY id;" + rights_of(schema_name)
+            f"SET LOCAL check_function_bodies = false;\n{made}CREATE SCHEMA {schema_name};\n"
+            f"{rights_in_advance(schema_name)}{filled}\n"
+            f"INSERT INTO {schema_name}.django_migrations (app, name, applied)"
+            f" SELECT app, name, applied FROM {TEMPLATE_SCHEMA}.django_migrations ORDER BY id;"
         )
     return template.digest
 

@@ -52,10 +52,12 @@ DO $$ BEGIN
 END $$;
 GRANT {{name}} TO CURRENT_USER;
 GRANT USAGE ON SCHEMA {{name}} TO {{name}};
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {{name}} TO {{name}};
-GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {{name}} TO {{name}};
 ALTER DEFAULT PRIVILEGES IN SCHEMA {{name}} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {{name}};
 ALTER DEFAULT PRIVILEGES IN SCHEMA {{name}} GRANT USAGE, SELECT ON SEQUENCES TO {{name}};
+"""
+_RIGHTS_IN_WHAT_IS_THERE = """
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} TO {name};
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {name} TO {name};
 """
 
 # What a migration makes later has its rights by default, from the role that made it; so a change of that role shows too.
@@ -74,9 +76,15 @@ ORDER BY 1
 """
 
 
-def rights_of(schema_name: str) -> str:
-    """The statements that make a tenant's role, when it is missing, and give it its rights in a schema that exists."""
+def rights_in_advance(schema_name: str) -> str:
+    """The statements that make a tenant's role, when it is missing, and give it its rights in an empty schema: what is made in it later has
+    them by default. Naming all tables of one schema would search those of all tenants."""
     return _RIGHTS.format(name=schema_name)
+
+
+def rights_of(schema_name: str) -> str:
+    """The same for a schema that has its tables."""
+    return rights_in_advance(schema_name) + _RIGHTS_IN_WHAT_IS_THERE.format(name=schema_name)
 
 
 def ensure_shared_rights() -> None:
