@@ -99,8 +99,14 @@ def a_month_passes() -> None:
 
 
 def test_any_number_of_deliveries_in_any_order_over_months_is_one_event(
-    endpoint: ClientHandler, owners: dict[str, list[Tenant]], size: Size, seed: int, tell: Tell
+    transactional_db: None,
+    endpoint: ClientHandler,
+    owners: dict[str, list[Tenant]],
+    size: Size,
+    seed: int,
+    tell: Tell,
 ) -> None:
+    """Each is committed, as it is at work: in one transaction of a test, the rows that all of them renew would get slower each time."""
     planned = schedule(random.Random(seed), size.pick(10_000, 100_000))
     log: Counter[int] = Counter()
     for place, delivery in enumerate(planned):
