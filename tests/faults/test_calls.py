@@ -156,10 +156,10 @@ def test_calls_in_every_trouble_lose_and_repeat_nothing(
     tell: Any,
 ) -> None:
     dice = random.Random(seed)
-    orders = seen_first(make_orders(size.pick(120, 1500), seed=seed))
+    orders = seen_first(make_orders(size.pick(120, 750), seed=seed))
     world = connect(business, orders[:SEEN], [ledger])
     before = memory_mb()
-    business_in_trouble(world, clock, orders[SEEN:], size.pick(400, 10_000), dice)
+    business_in_trouble(world, clock, orders[SEEN:], size.pick(400, 5_000), dice)
     assert clock.longest <= MOST_WAITING
     waited = clock.waited
     clock.work_off()
@@ -177,7 +177,7 @@ def test_reading_in_every_trouble_ends_in_the_providers_state(
     source = business.connect("stripe", STRIPE)
     work_quietly()
     month = enter_month("stripe", STRIPE, size.pick(60, 400))
-    while sum(met("stripe").values()) < size.pick(200, 5000):
+    while sum(met("stripe").values()) < size.pick(200, 2_500):
         trouble("stripe", 60, dice)
         business.read(source)
         clock.work_off()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from tests.faults.campaign import Size
+from tests.faults.campaign import CI, SEED, SIZE, Size
 from tests.faults.removal import REMOVE, REPORT, Guard, guards
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
@@ -38,11 +38,11 @@ def test_there_are_guards_enough_to_take_away() -> None:
 def test_guard_taken_away_is_noticed(guard: Guard, tmp_path: Path, tell: Any) -> None:
     report = tmp_path / "report"
     command = [sys.executable, "-m", "pytest", guard.noticed_by, "-q", "-n0", "-p", "no:cacheprovider", "--tb=short"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {name: value for name, value in os.environ.items() if name != SEED and not name.startswith("PYTEST_")}
     ended = subprocess.run(
         command,
         cwd=settings.BASE_DIR,
-        env={**environment, REMOVE: guard.name, REPORT: str(report)},
+        env={**environment, SIZE: CI, REMOVE: guard.name, REPORT: str(report)},  # the size its short test is short at
         capture_output=True,
         text=True,
         timeout=PATIENCE,
