@@ -89,6 +89,7 @@ class Control:
             "refused_429": counts["refused_429"],
             "connections": self._simulator.connections_seen(),
             "faults": dict(self._simulator.faults.met),
+            "deliveries": self._simulator.outbox.statuses(),
         }
 
     def deliveries(self, arguments: Mapping[str, Any]) -> Any:

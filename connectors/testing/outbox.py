@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -112,6 +113,10 @@ class Outbox:
     def deliveries(self) -> list[Body]:
         """The sender's log, oldest first."""
         return self._log.values()
+
+    def statuses(self) -> Counter[str]:
+        """How many deliveries stand where."""
+        return Counter(str(entry["status"]) for entry in self._log.values())
 
     def clear(self) -> None:
         with self._wake:

@@ -20,6 +20,7 @@ from django.db import connection
 from tests.faults.points import Act, Point
 
 POLL_SECONDS = 0.05
+POLL_SHARE = 0.01  # of the time waited so far: whoever waits for minutes need not ask every moment
 
 
 class Endless(AssertionError):
@@ -28,11 +29,12 @@ class Endless(AssertionError):
 
 def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Raises `Endless`."""
-    until = time.monotonic() + seconds
+    began = time.monotonic()
     while not is_so():
-        if time.monotonic() > until:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise Endless(f"{what}: not within {seconds:g} seconds")
-        time.sleep(POLL_SECONDS)
+        time.sleep(max(POLL_SECONDS, waited * POLL_SHARE))
 
 
 def free_port() -> int:

@@ -25,8 +25,8 @@ from tests.benchmarks.driving import Business, provider
 from tests.faults.books import check
 from tests.faults.processes import descendants_of, environment, running, wait_until
 from tests.faults.servers import SHOP, Broker, answer_of, delivery, kept_celery, rest, web_server
-from tests.faults.test_webhooks import ENDED, digest, sent
-from tests.faults.world import connect, make_orders, seen_first
+from tests.faults.test_webhooks import digest, sent
+from tests.faults.world import connect, make_orders, seen_first, sending_ended
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
@@ -97,7 +97,7 @@ def test_work_goes_on_after_whatever_happens_to_the_broker(
             world.wait(RESUMED_WITHIN)
             slowest = max(slowest, time.monotonic() - before)
         wait_until(lambda: health(address).get("worker") == "ok", "workers that consume", RESUMED_WITHIN)
-        wait_until(lambda: all(entry["status"] in ENDED for entry in sent()), "the end of sending")
+        wait_until(sending_ended, "the end of sending")
     check(business, world.flows, world.orders)
     assert acknowledged(sent()) <= set(WebhookDelivery.objects.values_list("digest", flat=True))
     assert slowest < RESUMED_WITHIN

@@ -39,8 +39,8 @@ from tests.faults.servers import (
     web_server,
 )
 from tests.faults.test_broker import acknowledged, aim_webhooks_at, health
-from tests.faults.test_webhooks import ENDED, sent
-from tests.faults.world import World, connect, make_orders, seen_first, work_quietly
+from tests.faults.test_webhooks import sent
+from tests.faults.world import World, connect, make_orders, seen_first, sending_ended, work_quietly
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
@@ -207,7 +207,7 @@ def test_whatever_happens_to_the_database_loses_and_repeats_nothing(
             blow(cluster, dice)
             tried[blow.__name__] += 1
         wait_until(lambda: is_done(world), "all work", RESUMED_WITHIN * 2)
-        wait_until(lambda: all(entry["status"] in ENDED for entry in sent()), "the end of sending")
+        wait_until(sending_ended, "the end of sending")
         assert answer_of(f"{address}/healthz") is not None
     check(business, world.flows, world.orders)
     rows = Counter(WebhookDelivery.objects.values_list("digest", flat=True))

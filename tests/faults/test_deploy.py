@@ -28,8 +28,8 @@ from tests.faults.processes import running, wait_until
 from tests.faults.releases import Release, make_next, this_release
 from tests.faults.servers import Broker, answer_of, celery, web_server
 from tests.faults.test_broker import acknowledged, aim_webhooks_at
-from tests.faults.test_webhooks import ENDED, sent
-from tests.faults.world import connect, make_orders, seen_first
+from tests.faults.test_webhooks import sent
+from tests.faults.world import connect, make_orders, seen_first, sending_ended
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
@@ -179,7 +179,7 @@ def test_new_release_comes_in_while_the_old_one_works(
             sell()
             world.wait()
             assert release.runs(schema_name)[1]
-        wait_until(lambda: all(entry["status"] in ENDED for entry in sent()), "the end of sending")
+        wait_until(sending_ended, "the end of sending")
         answer = answer_of(f"{address}/healthz")
         assert answer is not None and answer.status_code == 200
         end_kindly(site.workers)

@@ -33,12 +33,11 @@ from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
 from tests.faults.deliveries import Delivery, event, signed
 from tests.faults.processes import children_of, free_port, kill, running, wait_until
-from tests.faults.world import SHOP, make_orders, work_quietly
+from tests.faults.world import SHOP, make_orders, sending_ended, work_quietly
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
 HUNG_UP = (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
-ENDED = ("delivered", "dropped", "given_up")
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ def test_events_dropped_repeated_and_shuffled_end_in_the_providers_state(
         simulated.enter(SHOP, orders, by="provider", emit=True)
         simulated.http.post("/_sim/webhooks", json={"paused": False}).raise_for_status()
         strike(process, dice, blows)
-        wait_until(lambda: all(entry["status"] in ENDED for entry in sent()), "the end of sending", 300)
+        wait_until(sending_ended, "the end of sending", 300)
     log = sent()
     rows = Counter(WebhookDelivery.objects.values_list("digest", flat=True))
     acknowledged = {digest(entry) for entry in log if 200 in entry["answers"]}
