@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.stack]
 LEAST = 30
 PATIENCE = 180.0
 FAILED = 1  # pytest's exit code for tests that ran and failed
+#: Whose number leads to counters of its own, which nobody beside it empties or uses up.
+COUNTED_APART = "PYTEST_XDIST_WORKER"
 #: What a test ends with that could not be run at all, rather than having noticed something.
 BROKEN = ("ImportError", "ModuleNotFoundError", "NameError", "AttributeError", "SyntaxError", "fixture ")
 
@@ -34,15 +36,22 @@ def test_there_are_guards_enough_to_take_away() -> None:
     assert len(guards()) >= LEAST
 
 
+def without(guard: Guard, report: Path) -> dict[str, str]:
+    """The environment in which the test that must notice runs, at its small size and with its own seed."""
+    kept = {
+        name: value for name, value in os.environ.items() if name == COUNTED_APART or not name.startswith("PYTEST_")
+    }
+    return {**kept, SIZE: CI, SEED: "", REMOVE: guard.name, REPORT: str(report)}
+
+
 @pytest.mark.parametrize("guard", chosen(), ids=lambda guard: guard.name)
 def test_guard_taken_away_is_noticed(guard: Guard, tmp_path: Path, tell: Any) -> None:
     report = tmp_path / "report"
     command = [sys.executable, "-m", "pytest", guard.noticed_by, "-q", "-n0", "-p", "no:cacheprovider", "--tb=short"]
-    environment = {name: value for name, value in os.environ.items() if name != SEED and not name.startswith("PYTEST_")}
     ended = subprocess.run(
         command,
         cwd=settings.BASE_DIR,
-        env={**environment, SIZE: CI, REMOVE: guard.name, REPORT: str(report)},  # the size its short test is short at
+        env=without(guard, report),
         capture_output=True,
         text=True,
         timeout=PATIENCE,
