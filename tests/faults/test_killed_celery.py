@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.stack]
 SEEN, ORDERS_A_STEP = 15, 10
 #: At release size with the product's own times: minutes are waited for what a killed worker may still have sent.
 APP = "marketplace" if Size.asked().is_release else "tests.faults.hastened"
+#: After each kill work is taken up again later than after the one before, by ten minutes at the most.
+ENDS_WITHIN = Size.asked().pick(120, 900)
 CELERY = (sys.executable, "-m", "celery", "-A", APP)
 WORKER = (*CELERY, "worker", "--pool", "prefork", "--concurrency", "2", "--loglevel", "ERROR", "--without-gossip", "--without-mingle")  # fmt: skip
 
@@ -70,9 +72,9 @@ def test_killed_celery_loses_and_repeats_nothing(
             world.read()
             time.sleep(dice.uniform(0.2, 1.5))  # the fault itself: some time at work, then the end
             blows[step % len(blows)]()
-        world.wait()
+        world.wait(ENDS_WITHIN)
         world.read()
-        world.wait()
+        world.wait(ENDS_WITHIN)
     check(business, world.flows, world.orders)
     tell(
         "C3",
