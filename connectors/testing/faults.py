@@ -54,6 +54,7 @@ class Fault:
             raise UnknownFault(f"kind must be one of {', '.join(KINDS)}")
         if " " not in self.match:
             raise UnknownFault("match must be a method and a path prefix, such as 'POST /v1/invoices'")
+        self.seconds = float(self.seconds)  # numbers of a JSON body arrive as decimals, for which nobody can sleep
 
     def hits(self, method: str, path: str, content: Callable[[], str]) -> bool:
         wanted, prefix = self.match.split(" ", 1)

@@ -25,6 +25,9 @@ SLICES = 30
 #: A call counts at the provider when it arrives, and some take longer than others: windows are kept open a little longer. Where a
 #: second is the window, the next ten would otherwise overtake the last of the ten before.
 MARGIN_SECONDS = 0.15
+STEPPED_BACK_MS = (
+    1000  # a clock that is kept right steps back by less; what was noted further ahead of now says nothing
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +141,7 @@ def _give_back(key: str, turn: str) -> None:
 # points of a calculated cost are the provider's to count: it gives back what a query did not use), then per limit its size and its
 # window in ms. Answers 0 when spent, else the ms until there may be room.
 # A window is counted in slices and the oldest one wholly, so no window of that length, wherever it begins, holds more than its size.
+# What was counted or reported in the future is forgotten: the clock was set back since, or another release counted in other slices.
 # What is larger than a whole allowance goes when nothing else was spent: the provider says what becomes of it.
 _SPEND = f"""
 local spend, replaces = tonumber(ARGV[1]), ARGV[2] == '1'
@@ -145,6 +149,10 @@ local windows, reported = #KEYS - 2, KEYS[#KEYS - 1]
 local wait = math.max(0, redis.call('PTTL', KEYS[#KEYS]))
 local told = redis.call('HMGET', reported, 'left', 'at', 'rate', 'full')
 local available
+if told[2] and tonumber(told[2]) > now + {STEPPED_BACK_MS} then
+  redis.call('DEL', reported)
+  told = {{}}
+end
 if told[1] then
   available = math.min(tonumber(told[4]), told[1] + (now - told[2]) * told[3] / 1000)
   wait = math.max(wait, (math.min(spend, tonumber(told[4])) - available) / told[3] * 1000)
@@ -158,7 +166,7 @@ for i = 1, windows do
   local kept, used, stored = {{}}, 0, redis.call('HGETALL', KEYS[i])
   for j = 1, #stored, 2 do
     local slice = tonumber(stored[j])
-    if slice < slices[i][1] - count then
+    if slice < slices[i][1] - count or slice > slices[i][1] + 1 then
       redis.call('HDEL', KEYS[i], stored[j])
     else
       used = used + stored[j + 1]
@@ -191,13 +199,15 @@ local windows, room = #KEYS - 2, 1000000
 for i = 1, windows do
   local window, used, stored = tonumber(ARGV[windows + i]), 0, redis.call('HGETALL', KEYS[i])
   local width = math.ceil(window / {SLICES})
+  local latest = math.floor(now / width)
   for j = 1, #stored, 2 do
-    if tonumber(stored[j]) >= math.floor(now / width) - math.ceil(window / width) then used = used + stored[j + 1] end
+    local slice = tonumber(stored[j])
+    if slice >= latest - math.ceil(window / width) and slice <= latest + 1 then used = used + stored[j + 1] end
   end
   room = math.min(room, tonumber(ARGV[i]) - used)
 end
 local told = redis.call('HMGET', KEYS[#KEYS - 1], 'left', 'at', 'rate', 'full')
-if told[1] then room = math.min(room, tonumber(told[4]), told[1] + (now - told[2]) * told[3] / 1000) end
+if told[1] and tonumber(told[2]) <= now + {STEPPED_BACK_MS} then room = math.min(room, tonumber(told[4]), told[1] + (now - told[2]) * told[3] / 1000) end
 return math.max(0, math.floor(room))
 """
 # Once everything would have come back, the report says nothing any more.

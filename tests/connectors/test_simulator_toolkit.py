@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -151,6 +152,18 @@ def test_control_is_for_this_machine_only() -> None:
     transport = httpx.WSGITransport(simulator, remote_addr="203.0.113.7")
     http = httpx.Client(transport=transport, base_url="http://simulator.test")
     assert http.post("/_sim/reset").status_code == 403
+    simulator.close()
+
+
+def test_a_trickle_that_was_asked_for_arrives_whole_and_late() -> None:
+    simulator = SampleSimulator()
+    http = caller(simulator)
+    right = http.get("/records/customer")
+    fault = {"match": "GET /records", "kind": "trickle", "seconds": 0.002}
+    http.post("/_sim/faults", json=fault).raise_for_status()
+    before = time.monotonic()
+    assert http.get("/records/customer").content == right.content
+    assert time.monotonic() - before > 0.002 * len(right.content)
     simulator.close()
 
 

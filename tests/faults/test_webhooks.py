@@ -142,7 +142,7 @@ def test_events_dropped_repeated_and_shuffled_end_in_the_providers_state(
         simulated.enter(SHOP, orders, by="provider", emit=True)
         simulated.http.post("/_sim/webhooks", json={"paused": False}).raise_for_status()
         strike(process, dice, blows)
-        wait_until(sending_ended, "the end of sending", 300)
+        wait_until(sending_ended, "the end of sending", size.pick(300, 900))
     log = sent()
     rows = Counter(WebhookDelivery.objects.values_list("digest", flat=True))
     acknowledged = {digest(entry) for entry in log if 200 in entry["answers"]}

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import redis
+from django.conf import settings
 from django.db import connection as database
 
 from connectors.registry import connector
@@ -66,6 +68,39 @@ def test_no_window_anywhere_holds_more_than_its_size() -> None:
         granted.append(counters().run(CLOCK, []))
     # Between asking for one and holding the one that many places later lies a whole window, however slow this machine is.
     assert min(later - first for first, later in zip(asked, granted[size:], strict=False)) >= seconds * 1000
+
+
+def test_counts_of_a_clock_that_was_set_back_since_hold_nobody_up() -> None:
+    """Or those of another release, whose slices had another width: believed, they would stop a connection for days."""
+    budget = allowance(Limit(amount=5, seconds=60))
+    assert [refused(budget) for _ in range(5)] == [0.0] * 5
+    assert refused(budget) > 0
+    set_ahead(budget, days=1)
+    assert [refused(budget) for _ in range(5)] == [0.0] * 5
+    assert 57 < refused(budget) <= 64
+    set_ahead(budget, days=1)
+    assert budget.room() == 5
+
+
+def test_report_of_a_clock_that_was_set_back_since_holds_nobody_up() -> None:
+    budget = allowance(Limit(amount=1000, seconds=20, counts="cost"))
+    budget.report("cost", 0, 50)
+    assert refused(budget, "cost", 100) > 0
+    set_ahead(budget, days=1)
+    assert refused(budget, "cost", 100) == 0
+
+
+def set_ahead(budget: SharedBudget, *, days: int) -> None:
+    """Everything was noted so many days later than it is now."""
+    with redis.Redis.from_url(settings.REDIS_URL, decode_responses=True) as noted:
+        for key in noted.scan_iter(f"budget:*:{budget.organisation_id}:*"):
+            values = noted.hgetall(key)
+            if "at" in values:
+                noted.hset(key, "at", int(values["at"]) + days * 86_400_000)
+                continue
+            noted.delete(key)
+            slices = days * 86_400_000 // (budget._window(Limit(amount=5, seconds=60)) // budgets.SLICES + 1)
+            noted.hset(key, mapping={str(int(slice) + slices): used for slice, used in values.items()})
 
 
 def test_workers_share_one_window() -> None:
