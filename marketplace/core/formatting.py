@@ -1,5 +1,6 @@
 """How figures, dates and states read, for pages, messages and exports alike."""
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
@@ -151,3 +152,18 @@ STAIRCASE = (
     ("parallel", "Parallel"),
     ("live", "Live"),
 )
+
+
+#: Errors of ours that are sentences for people; anything else is named by what failed and kept for support.
+_SENTENCE = re.compile(
+    r"^(?:Unable\w*|ConnectionError|\w+Required|RateLimited|TransientError)\((['\"])(.*?)\1", re.DOTALL
+)
+
+
+def problem_words(problem: str) -> str:
+    """The sentence in an error of ours as the queue notes it; errors nobody meant for people stay out of pages."""
+    found = _SENTENCE.match(problem)
+    if found is None:
+        return "Something went wrong on our side. It is tried again by itself; nothing is lost."
+    sentence = found[2]
+    return f"{sentence[:1].upper()}{sentence[1:]}{'' if sentence.endswith(('.', '!', '?')) else '.'}"

@@ -11,7 +11,7 @@ passes that have to choose see only what it left.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +38,11 @@ class PairingResult:
     changed: int
 
 
-def pair_flow(*, flow: Flow, is_final: bool = False) -> PairingResult:
-    """Compare again. Resolutions of pairs that stay the same are kept. Inside the tenant's transaction.
+def pair_flow(
+    *, flow: Flow, is_final: bool = False, tell: Callable[[int, int], None] = lambda done, total: None
+) -> PairingResult:
+    """Compare again. Resolutions of pairs that stay the same are kept. Inside the tenant's transaction. `tell` hears how many of our
+    documents have their verdict, of how many.
 
     The final comparison, on going live, covers every shadow posting, also those dated outside the agreed period: whatever staff
     entered must be found before we begin to write.
@@ -59,13 +62,18 @@ def pair_flow(*, flow: Flow, is_final: bool = False) -> PairingResult:
     with database.cursor() as cursor:
         cursor.execute(_PREPARE)
         cursor.execute(_OURS, values)
+        total = cursor.rowcount
+        tell(0, total)
         values |= _extent(cursor, flow.parallel_from, flow.parallel_until)
         cursor.execute(_THEIRS, values)
-        for statement in (_ANALYZE, _PLAIN, _OPEN):
-            cursor.execute(statement)
+        cursor.execute(_ANALYZE)
+        cursor.execute(_PLAIN)
+        tell(cursor.rowcount, total)
+        cursor.execute(_OPEN)
         _pair_open(cursor, values)
         cursor.execute(_CHOSEN)
         cursor.execute(_ALONE, values)
+        tell(total, total)
         result = _keep(cursor, values)
         cursor.execute("DROP TABLE ours, theirs, fresh, open_ours, open_theirs, paired")
     return result

@@ -29,13 +29,14 @@ from marketplace.cutover.queries import (
     forecast_of,
     open_count,
     pairs_of,
+    planning_under_way,
     sorted_pairs,
     trend_of,
     verdict_totals,
     work_under_way,
 )
 from marketplace.cutover.sides import money_rows, side_rows
-from marketplace.cutover.words import difference_lines, ledger_name, moneys_text
+from marketplace.cutover.words import difference_lines, ledger_name, moneys_text, source_words
 from marketplace.mapping.models import Flow, Stage
 from marketplace.mapping.options import account_names
 from marketplace.mapping.templates import template
@@ -62,6 +63,7 @@ def _parallel_page(request: TenantRequest, flow: Flow, resolve_form: ResolveForm
     pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", ""))
     page = Paginator(pairs, PAGE).get_page(request.GET.get("page"))
     accounts = _accounts_in(page, flow)
+    work, planning = work_under_way("pair", str(flow.pk)), planning_under_way(flow)
     context = frame(
         request,
         flow,
@@ -73,7 +75,10 @@ def _parallel_page(request: TenantRequest, flow: Flow, resolve_form: ResolveForm
         resolve_url=f"{reverse('resolve_pairs', args=[request.tenant.slug, flow.pk])}?{request.GET.urlencode()}",
         csv_url=f"{reverse('pairs_csv', args=[request.tenant.slug, flow.pk])}?{request.GET.urlencode()}",
         to_decide=open_count(flow),
-        work=work_under_way("pair", str(flow.pk)),
+        work=work,
+        planning=planning,
+        planning_words=f"{source_words(flow)} worked out",
+        is_under_way=work is not None or planning is not None,
         **_standing(request, flow),
     )
     return TemplateResponse(request, "cutover/parallel.html", context)

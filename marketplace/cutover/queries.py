@@ -5,17 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Sum, Value, When
 
+from marketplace.core.formatting import problem_words
 from marketplace.core.models import WorkItem
+from marketplace.core.progress import progress_of_work
 from marketplace.cutover.gate import IS_AGREED
 from marketplace.cutover.models import Pair, SandboxCase, StageMove, Verdict
 from marketplace.mapping.models import Flow, Stage
 from marketplace.posting.models import Posting, RecordOutcome
+from marketplace.posting.queries import planned_shares
 from marketplace.sync.models import Record
 from tenants.context import current_tenant
 
@@ -44,9 +47,11 @@ TypeTotals = dict[str, Total]
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Something the queue does for a flow: under way, or stopped by a problem and tried again."""
+    """Something the queue does for a flow: under way, or stopped by a problem and tried again. `done` of `total`, where it was told."""
 
     problem: str
+    done: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +99,20 @@ def cases_of(flow: Flow) -> dict[str, SandboxCase]:
 
 def work_under_way(kind: str, key: str) -> Work | None:
     """Whether the queue still has this work to do."""
-    item = WorkItem.objects.filter(tenant_id=current_tenant().pk, kind=kind, key=key).only("problem").first()
-    return Work(problem=item.problem) if item else None
+    owner = current_tenant().pk
+    item = WorkItem.objects.filter(tenant_id=owner, kind=kind, key=key).only("problem", "lease_until").first()
+    if item is None:
+        return None
+    problem = problem_words(item.problem) if item.problem else ""
+    told = progress_of_work(tenant_id=owner, kind=kind, key=key) if item.lease_until else None
+    return Work(problem=problem, done=told.done, total=told.total) if told else Work(problem=problem)
+
+
+def planning_under_way(flow: Flow) -> Work | None:
+    """How many of the source's records are worked out, while they are."""
+    work = work_under_way("plan", str(flow.pk))
+    done, total = planned_shares([flow])[flow.pk] if work else (0, 0)
+    return replace(work, done=done, total=total) if work and done < total else None
 
 
 def pilot_outcomes(flow: Flow) -> QuerySet[RecordOutcome]:

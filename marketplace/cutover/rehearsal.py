@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -79,8 +79,10 @@ def _foreign_currency(flow: Flow) -> str:
     return next((row["currency"] for row in others.order_by("-times")[:1]), "")
 
 
-def rehearse(*, tenant_id: uuid.UUID, flow_id: uuid.UUID) -> None:
-    """Run every case and keep its result with the mapping version it was run with."""
+def rehearse(
+    *, tenant_id: uuid.UUID, flow_id: uuid.UUID, tell: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Run every case and keep its result with the mapping version it was run with. `tell` hears how many were run, of how many."""
     with tenant(tenant_id) as owner:
         flow = Flow.objects.select_related("source", "target", "mapping").get(pk=flow_id)
         circumstances = circumstances_of(flow, owner)
@@ -97,7 +99,10 @@ def rehearse(*, tenant_id: uuid.UUID, flow_id: uuid.UUID) -> None:
     )
     with _simulated(flow, circumstances, currencies) as client:
         stage = Stage(flow, planner, circumstances, client, tenant_id)
-        results = [_result(stage, case) for case in cases]
+        results = []
+        for case in cases:
+            tell(len(results), len(cases))
+            results.append(_result(stage, case))
     with tenant(tenant_id):
         SandboxCase.objects.filter(flow=flow).delete()
         SandboxCase.objects.bulk_create(results)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from django.db.models import Count, Exists, OuterRef, Q
 from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
 from marketplace.core.clock import now
+from marketplace.core.formatting import problem_words
 from marketplace.core.models import WorkItem
 from marketplace.installations.queries import connection_name
 from marketplace.mapping.models import Flow
@@ -32,15 +32,12 @@ WORK_WORDS = {
     "post": "Writing to the ledger",
     "pair": "Comparing with staff's entries",
     "rehearse": "Rehearsing the sandbox cases",
+    "reverse": "Planning what to take back",
     "subscribe": "Asking the provider to tell us of changes",
     "revoke": "Ending an authorisation at the provider",
     "shared": "Forgetting an authorisation",
     "summary": "Counting what waits",
 }
-#: Errors of ours that are sentences for people; anything else is named by what failed and kept for support.
-_SENTENCE = re.compile(
-    r"^(?:Unable\w*|ConnectionError|\w+Required|RateLimited|TransientError)\((['\"])(.*?)\1", re.DOTALL
-)
 
 
 @dataclass(frozen=True)
@@ -167,12 +164,3 @@ def _what(item: WorkItem) -> str:
     words = WORK_WORDS.get(item.kind, item.kind)
     data_type = item.key.rpartition(":")[2]
     return f"{words} {DATA_TYPE_NAMES[data_type][1]}" if item.kind == "sync" and data_type in DATA_TYPE_NAMES else words
-
-
-def problem_words(problem: str) -> str:
-    """The sentence in an error of ours; errors nobody meant for people stay out of pages."""
-    found = _SENTENCE.match(problem)
-    if found is None:
-        return "Something went wrong on our side. It is tried again by itself; nothing is lost."
-    sentence = found[2]
-    return f"{sentence[:1].upper()}{sentence[1:]}{'' if sentence.endswith(('.', '!', '?')) else '.'}"

@@ -10,9 +10,10 @@ import datetime as dt
 import hashlib
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,7 @@ from connectors.sdk.records import Company, Party, Record, decode, encode
 from connectors.sdk.streams import SourceRecord, WritableStream
 from marketplace.core.clock import now
 from marketplace.core.formatting import day_text
+from marketplace.core.progress import tell_progress
 from marketplace.core.work import check_lease, holding_lease
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
@@ -107,18 +109,23 @@ def _within(by: str, first: dt.date, last: dt.date, zone: ZoneInfo) -> Q:
 # --- reading the ledger -----------------------------------------------------------------------------------------------
 
 
-def read_entries(client: Client, slug: str, wanted: Iterable[tuple[str, str]]) -> Entries:
-    """These entries (data type, id) as the ledger has them now; what it does not have is absent."""
+def read_entries(
+    client: Client, slug: str, wanted: Iterable[tuple[str, str]], tell: Callable[[int], None] = lambda done: None
+) -> Entries:
+    """These entries (data type, id) as the ledger has them now; what it does not have is absent. `tell` hears how many were read."""
     by_type: dict[str, list[str]] = defaultdict(list)
     for data_type, external_id in wanted:
         by_type[data_type].append(external_id)
     found: dict[tuple[str, str], SourceRecord] = {}
+    done = 0
     for data_type, ids in by_type.items():
         stream = connector(slug).stream(data_type)
         for start in range(0, len(ids), READ_AT_ONCE):
             check_lease()
             page = stream.fetch(client, ids[start : start + READ_AT_ONCE])
             found |= {(data_type, record.external_id): record for record in page.records}
+            done += len(ids[start : start + READ_AT_ONCE])
+            tell(done)
     return found
 
 
@@ -348,7 +355,9 @@ def make_plan(*, tenant_id: uuid.UUID, reversal_id: uuid.UUID) -> None:
         client = client_for(tenant_id, connection)
         wanted = _wanted(postings)
         company = _company(client, connection.connector) if wanted else None
-        entries = read_entries(client, connection.connector, wanted)
+        tell = partial(_tell, tenant_id, reversal_id, len(wanted))
+        tell(0)
+        entries = read_entries(client, connection.connector, wanted, tell)
     except ConnectorError as error:
         raise _unreadable(tenant_id, reversal, error.user_message) from error
     closed_until = company.books_closed_until if company else None
@@ -366,6 +375,10 @@ def make_plan(*, tenant_id: uuid.UUID, reversal_id: uuid.UUID) -> None:
             taken=_taken(reversal, postings),
         )
         _write_plan(reversal, assessor, postings)
+
+
+def _tell(tenant_id: uuid.UUID, reversal_id: uuid.UUID, total: int, done: int) -> None:
+    tell_progress(tenant_id=tenant_id, kind="reverse", key=str(reversal_id), done=done, total=total)
 
 
 def _unreadable(tenant_id: uuid.UUID, reversal: Reversal, problem: str) -> UnableToPost:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,8 +11,10 @@ from django.db.models import Count, QuerySet, Sum
 
 from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
-from marketplace.core.formatting import money_text, number_text
+from marketplace.core.formatting import money_text, number_text, problem_words
 from marketplace.core.models import WorkItem
+from marketplace.core.progress import Progress as Share
+from marketplace.core.progress import progress_of_work
 from marketplace.installations.models import Connection
 from marketplace.posting.models import Posting, Reversal, ReversalLine
 from marketplace.posting.reversal_planning import OPEN
@@ -27,10 +28,6 @@ SHOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "nothing": ("Gone already", {"action": Action.NOTHING}),
     "stays": ("Stays", {}),
 }
-
-
-#: How the queue notes an error: its name around its words.
-_ERROR = re.compile(r"""\w+\((?P<quote>['"])(?P<words>.*)(?P=quote),?\)""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -131,8 +128,7 @@ def problem_of(reversal: Reversal) -> str:
         return f"{reversal.connection} needs reconnecting. It goes on by itself after that."
     work = WorkItem.objects.filter(tenant_id=current_tenant().pk, kind="post", key=str(reversal.connection_id))
     told = "".join(work.values_list("problem", flat=True))
-    said = _ERROR.fullmatch(told)
-    return said["words"] if said else told
+    return problem_words(told) if told else ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +141,11 @@ class Progress:
     @property
     def finished(self) -> int:
         return self.done + self.held
+
+
+def reading_of(reversal: Reversal) -> Share | None:
+    """How many entries were read for the plan, of how many; None until the first answer."""
+    return progress_of_work(tenant_id=current_tenant().pk, kind="reverse", key=str(reversal.pk))
 
 
 def progress_of(reversal: Reversal) -> Progress:

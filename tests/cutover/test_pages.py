@@ -12,7 +12,9 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from marketplace.core.clock import now
 from marketplace.core.models import WorkItem
+from marketplace.core.progress import tell_progress
 from marketplace.cutover.models import Pair, SandboxCase, StageMove
 from marketplace.cutover.pairing import pair_flow
 from marketplace.mapping.models import Flow, Stage
@@ -228,6 +230,25 @@ def test_comparing_again_asks_for_the_ledger_and_the_comparison(flow: Flow, bob_
     bob_client.post(url(flow, "parallel/compare/"))
     assert set(WorkItem.objects.values_list("kind", flat=True)) == {"sync", "pair"}
     assert 'hx-trigger="every 3s"' in text(bob_client, url(flow, "parallel/"))
+
+
+def test_comparison_in_the_making_shows_how_much_is_compared(tenant: Tenant, flow: Flow, bob_client: Client) -> None:
+    bob_client.post(url(flow, "parallel/compare/"))
+    WorkItem.objects.filter(kind="pair").update(lease_until=now())
+    told: list[tuple[int, int]] = []
+    with tenant_context(tenant):
+        pair_flow(flow=flow, tell=lambda *share: told.append(share))
+    assert told == [(0, 3), (1, 3), (3, 3)]
+    tell_progress(tenant_id=tenant.pk, kind="pair", key=str(flow.pk), done=1, total=3)
+    assert 'value="1" max="3"' in text(bob_client, url(flow, "parallel/"))
+
+
+def test_comparison_that_failed_says_so_in_words(flow: Flow, bob_client: Client) -> None:
+    bob_client.post(url(flow, "parallel/compare/"))
+    WorkItem.objects.filter(kind="pair").update(problem="KeyError('reference_key')")
+    page = text(bob_client, url(flow, "parallel/"))
+    assert "Something went wrong on our side" in page
+    assert "KeyError" not in page
 
 
 def test_running_the_cases_shows_progress_that_renews_itself(tenant: Tenant, flow: Flow, bob_client: Client) -> None:

@@ -13,11 +13,11 @@ from django.test import Client
 
 from connectors.sdk.records import Payout
 from marketplace.core.clock import now
+from marketplace.core.formatting import problem_words
 from marketplace.core.models import WorkItem
 from marketplace.cutover.models import Pair
 from marketplace.installations.models import Connection
 from marketplace.mapping.models import Flow, Stage
-from marketplace.overview.activity import problem_words
 from marketplace.posting.models import Posting, RecordOutcome
 from marketplace.sync.models import Record, RejectedRow, SyncRun
 from tenants.context import tenant as tenant_context

@@ -14,6 +14,7 @@ from connectors.sdk.records import Expense, Party
 from connectors.testing.faults import Fault
 from marketplace.core.models import WorkItem
 from marketplace.installations.models import Connection
+from marketplace.posting.batches import UnableToPost
 from marketplace.posting.models import Posting, PostingBatch, Reversal
 from marketplace.posting.reversal_planning import make_plan
 from tenants.choices import Role
@@ -152,6 +153,17 @@ def test_page_says_what_keeps_it_from_going_on(posted: Books, alice_client: Clie
     with tenant(posted.owner):
         Connection.objects.update(state="needs_reconnect")
     assert "needs reconnecting" in text_of(alice_client.get(page))
+
+
+def test_plan_in_the_making_shows_how_much_of_the_ledger_is_read(posted: Books, alice_client: Client) -> None:
+    posted.simulator.faults.add(Fault(match="GET /api.xro/2.0/Payments", kind="status", status=503, times=9))
+    with pytest.raises(UnableToPost):
+        planned(posted)
+    with tenant(posted.owner):
+        page = f"{LIST}{Reversal.objects.get().pk}/"
+    shown = alice_client.get(page)
+    assert "2 of 4 entries read in the ledger (50 %)" in text_of(shown)
+    assert '<progress aria-label="entries read in the ledger" value="2" max="4">' in shown.content.decode()
 
 
 def test_flow_and_the_step_back_offer_it(posted: Books, alice_client: Client) -> None:
