@@ -241,7 +241,11 @@ class DocumentLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Document(Record, frozen=True, kw_only=True):
-    """Shared by invoices and credit notes. `total` includes tax. `reference` is searchable at the provider."""
+    """Shared by invoices and credit notes. `total` includes tax. `reference` is searchable at the provider.
+
+    `exchange_rate`, here and below: what to write an entry in a foreign currency at, as the ledger quotes its rates. Left out it is the
+    ledger's own of that day; it is never read.
+    """
 
     number: str = ""
     reference: str = ""
@@ -256,6 +260,7 @@ class Document(Record, frozen=True, kw_only=True):
     tax_total: Decimal = Decimal(0)
     status: Literal["draft", "open", "paid", "void"] = "open"
     memo: str = ""
+    exchange_rate: Decimal | None = None
 
 
 class Invoice(Document, frozen=True, kw_only=True):
@@ -286,6 +291,7 @@ class CustomerPayment(Record, frozen=True, kw_only=True):
     customer: Party = Party()
     reference: str = ""
     status: Literal["open", "void"] = "open"
+    exchange_rate: Decimal | None = None
 
 
 class BankTransfer(Record, frozen=True, kw_only=True):
@@ -301,6 +307,7 @@ class BankTransfer(Record, frozen=True, kw_only=True):
     to_ledger_account: str
     reference: str = ""
     status: Literal["open", "void"] = "open"
+    exchange_rate: Decimal | None = None
 
 
 class Expense(Record, frozen=True, kw_only=True):
@@ -319,6 +326,7 @@ class Expense(Record, frozen=True, kw_only=True):
     reference: str = ""
     tax_rate: str = ""
     status: Literal["open", "void"] = "open"
+    exchange_rate: Decimal | None = None
 
 
 RECORD_TYPES: dict[str, type[Record]] = {

@@ -43,6 +43,7 @@ class Ledger:
             "action": action,
             **summary(record),
             "movements": {account: str(amount) for account, amount in movements(record).items()},
+            "rate": str(getattr(record, "exchange_rate", None) or ""),
         }
         self._lines.put(str(seq), line)
 
@@ -62,16 +63,17 @@ class Ledger:
         organisation: str,
         *,
         until: dt.date,
-        in_base: Callable[[str, Decimal], Decimal],
+        in_base: Callable[[str, Decimal, Decimal | None], Decimal],
         since: dt.date = dt.date.min,
     ) -> dict[str, Decimal]:
-        """What the documents of some days book on each account, in the base currency: `in_base` converts from a currency. What
-        rounding leaves of a document goes with its first account."""
+        """What the documents of some days book on each account, in the base currency: `in_base` converts from a currency, at the
+        rate a document names. What rounding leaves of it goes with its first account."""
         sums: dict[str, Decimal] = {}
         for line in self.standing(organisation):
             if not line["movements"] or not since <= dt.date.fromisoformat(line["date"]) <= until:
                 continue
-            booked = {name: in_base(line["currency"], Decimal(text)) for name, text in line["movements"].items()}
+            rate = Decimal(line["rate"]) if line.get("rate") else None
+            booked = {name: in_base(line["currency"], Decimal(text), rate) for name, text in line["movements"].items()}
             booked[next(iter(booked))] -= sum(booked.values(), ZERO)
             for name, amount in booked.items():
                 sums[name] = sums.get(name, ZERO) + amount

@@ -55,7 +55,32 @@ def actors() -> list[tuple[str, str]]:
     return [(name, name) for name in sorted(found, key=lambda name: (name != ACTOR_TIEOUT, name))]
 
 
+#: What acts are called whose names do not say it as they stand.
+ACTION_WORDS = {
+    "business.tenant_created": "Business: created",
+    "connection.connect": "Connection: connected",
+    "connection.denied": "Connection: refused at the provider",
+    "connection.needs_reconnect": "Connection: must be renewed",
+    "connection.reconnect": "Connection: renewed",
+    "connection.uninstall": "Connection: ended",
+    "connection.webhooks_renewed": "Connection: messages of changes asked for again",
+    "connector.install": "Connector: installed",
+    "event.let_go": "Message: let go",
+    "event.try_again": "Message: tried again",
+    "flow.move": "Flow: moved to another step",
+    "flow.scope_saved": "Flow: pilot’s scope saved",
+    "flow.targets_agreed": "Flow: figures of the gate agreed",
+    "pair.resolve": "Comparison: differences decided",
+    "posting.accept": "Record: entry in the ledger accepted",
+    "posting.exclude": "Record: left out of the books",
+    "posting.post_again": "Record: posted again",
+    "rejected_row.set_aside": "Unreadable record: set aside",
+}
+
+
 def action_words(action: str) -> str:
-    """The act as people read it: "connection.needs_reconnect" is "Connection: needs reconnect"."""
+    """The act as people read it: "mapping.saved" is "Mapping: saved"."""
+    if action in ACTION_WORDS:
+        return ACTION_WORDS[action]
     thing, _, act = action.replace("_", " ").partition(".")
     return f"{thing.capitalize()}: {act}" if act else thing.capitalize()

@@ -52,7 +52,7 @@ def limit_in_words(limit: Limit) -> str:
     window = {0: "at the same time", 1: "a second", 60: "a minute", 3600: "an hour", 86400: "a day"}.get(
         limit.seconds, f"in {limit.seconds} seconds"
     )
-    owner = "for each organisation" if limit.per == "connection" else "for all tenants together"
+    owner = "for each organisation" if limit.per == "connection" else "for all businesses together"
     return f"{limit.amount:,} {units} {window}, {owner}"
 
 

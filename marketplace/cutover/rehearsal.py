@@ -29,12 +29,12 @@ from marketplace.cutover.models import SandboxCase
 from marketplace.mapping.compiling import planner_for
 from marketplace.mapping.models import Flow
 from marketplace.mapping.plan import Circumstances, NotPlanned, PlannedDocument, Planner
-from marketplace.mapping.queries import circumstances_of
+from marketplace.mapping.queries import base_currency_of, circumstances_of
 from marketplace.mapping.templates import template
 from marketplace.posting.keys import batch_key, mark_of, posting_key
 from marketplace.sync.columns import columns_of
 from marketplace.sync.models import Record
-from tenants.context import tenant
+from tenants.context import current_tenant, tenant
 
 ORGANISATION = "rehearsal"
 BASE_URL = "http://simulator.invalid"
@@ -63,19 +63,20 @@ def cases_for(flow: Flow) -> list[Case]:
 
 
 def _setting(flow: Flow) -> Setting:
+    currency = base_currency_of(flow, current_tenant())
     return setting_of(
         day=now().date(),
-        currency=flow.target.base_currency or "GBP",
-        foreign_currency=_foreign_currency(flow),
+        currency=currency,
+        foreign_currency=_foreign_currency(flow, currency),
         spec=flow.mapping.spec if flow.mapping else {},
         closed_period=flow.settings.get("closed_period", "hold"),
     )
 
 
-def _foreign_currency(flow: Flow) -> str:
+def _foreign_currency(flow: Flow, base_currency: str) -> str:
     """The other currency this source sells in most, if it does."""
     sold = Record.objects.filter(connection=flow.source, data_type=template(flow.template).source_type)
-    others = sold.exclude(currency__in=["", flow.target.base_currency]).values("currency").annotate(times=Count("pk"))
+    others = sold.exclude(currency__in=["", base_currency]).values("currency").annotate(times=Count("pk"))
     return next((row["currency"] for row in others.order_by("-times")[:1]), "")
 
 

@@ -22,6 +22,7 @@ WITHOUT_REDIS_SECONDS = 0.2
 TURN_POLL_SECONDS = 0.05
 TURN_LEASE_SECONDS = 120.0  # longer than any call; a worker that died gives its turn back after so long
 SLICES = 30
+A_DAY = 86_400
 #: A call counts at the provider when it arrives, and some take longer than others: windows are kept open a little longer. Where a
 #: second is the window, the next ten would otherwise overtake the last of the ten before.
 MARGIN_SECONDS = 0.15
@@ -76,6 +77,11 @@ class SharedBudget:
             return int(counters().run(_ROOM, keys, *sizes, *spans))
         except CountersUnreachable:
             return 1
+
+    @property
+    def is_counted_by_the_day(self) -> bool:
+        """Whether there is a window so long that what is left of it says something to people."""
+        return any(limit.counts != "cost" and limit.seconds >= A_DAY for limit in self.manifest.limits)
 
     def refused(self, retry_after: float) -> None:
         """The provider is believed over our own counting: nobody calls for this connection until then."""

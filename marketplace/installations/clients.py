@@ -111,6 +111,17 @@ def under_lease() -> Iterator[None]:
     yield
 
 
+def budget_of(connection: Connection) -> SharedBudget:
+    """What all workers share of the provider's allowance for this connection."""
+    is_simulated = connection.environment == Connection.Environment.SIMULATOR
+    return SharedBudget(
+        manifest=connector(connection.connector).manifest,
+        environment=connection.environment,
+        organisation_id=connection.organisation_id,
+        speed=settings.SIMULATOR_SPEED if is_simulated else 1,
+    )
+
+
 def client_for(
     tenant_id: uuid.UUID,
     connection: Connection,
@@ -127,13 +138,7 @@ def client_for(
     from marketplace.installations.vault import ConnectionToken  # noqa: PLC0415 -- the vault refreshes through this module
 
     found = connector(connection.connector)
-    is_simulated = connection.environment == Connection.Environment.SIMULATOR
-    budget = SharedBudget(
-        manifest=found.manifest,
-        environment=connection.environment,
-        organisation_id=connection.organisation_id,
-        speed=settings.SIMULATOR_SPEED if is_simulated else 1,
-    )
+    budget = budget_of(connection)
     access = Access(
         token=token or ConnectionToken(tenant_id, connection.pk, is_ending, owner),
         organisation_id=connection.organisation_id,

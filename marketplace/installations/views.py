@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET
 
 from connectors.registry import Connector, UnknownConnector, connector
 from marketplace.catalogue.queries import data_type_name, limit_in_words, purpose_of
-from marketplace.installations.clients import environments_of, is_offered
+from marketplace.installations.clients import budget_of, environments_of, is_offered
 from marketplace.installations.forms import InstallForm, OrganisationForm
 from marketplace.installations.models import Connection, Installation
 from marketplace.installations.operations import (
@@ -91,10 +91,18 @@ def connection(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse
         "consents": consents_of(found),
         "ending": ending_of(found),
         "telling": telling_of(found),
+        "calls_left": _calls_left(found),
         "is_live": found.state != Connection.State.DISCONNECTED,
         "may_connect": request.membership.may(Role.ADMIN),
     }
     return TemplateResponse(request, "installations/connection.html", context)
+
+
+def _calls_left(found: Connection) -> int | None:
+    """Of the day's, where the provider counts by the day."""
+    budget = budget_of(found)
+    is_told = found.state != Connection.State.DISCONNECTED and budget.is_counted_by_the_day
+    return budget.room() if is_told else None
 
 
 @member(Role.ADMIN)

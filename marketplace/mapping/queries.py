@@ -43,12 +43,21 @@ def _winners(truth: SourceOfTruth, flow: Flow) -> dict[str, str]:
     return {field: sides[owner] for field, owner in truth.field_owners.items() if owner in sides}
 
 
+def base_currency_of(flow: Flow, owner: Tenant) -> str:
+    """Of the target's books. Not every provider tells it when it is connected; its company details do."""
+    return _base_currency(flow, owner, next(iter(standard_records(flow.target, Company)), None))
+
+
+def _base_currency(flow: Flow, owner: Tenant, company: Company | None) -> str:
+    return (company.base_currency if company else "") or flow.target.base_currency or owner.base_currency
+
+
 def ledger_of(flow: Flow, owner: Tenant, about: Sequence[str] | None = None) -> Ledger:
     """The target as last read; contacts only for flows that need them."""
     company = next(iter(standard_records(flow.target, Company)), None)
     contacts = _contact_links(flow, about)
     return Ledger(
-        base_currency=(company.base_currency if company else "") or flow.target.base_currency or owner.base_currency,
+        base_currency=_base_currency(flow, owner, company),
         closed_until=company.books_closed_until if company else None,
         ledger_accounts={found.code: found for found in standard_records(flow.target, LedgerAccount)},
         tax_rates={found.code: found for found in standard_records(flow.target, TaxRate)},

@@ -115,7 +115,7 @@ class Posting(models.Model):
 
     class State(models.TextChoices):
         PLANNED = "planned", "Planned"
-        SHADOW = "shadow", "Shadow"
+        SHADOW = "shadow", "Compared only"
         SENDING = "sending", "Sending"
         UNCERTAIN = "uncertain", "Unconfirmed"
         POSTED = "posted", "Posted"
@@ -258,6 +258,7 @@ class ReversalLine(models.Model):
     owner = models.CharField(max_length=12, choices=RecordOutcome.Owner.choices, blank=True)
     next_step = models.TextField(blank=True)
     entry_date = models.DateField(null=True)
+    exchange_rate = models.DecimalField(max_digits=20, decimal_places=10, null=True)  # the ledger quotes it
     entry = models.ForeignKey(Posting, null=True, on_delete=models.PROTECT, related_name="+")
     movements = models.JSONField(default=dict)  # ledger account -> what the entry books on it
     batch = models.ForeignKey(PostingBatch, null=True, on_delete=models.PROTECT, related_name="+")

@@ -29,8 +29,8 @@ class NewReversalForm(ReasonForm):
         widget=forms.RadioSelect,
         help_text="The day we wrote an entry, or the date it has in the books.",
     )
-    first = forms.DateField(label="From", widget=forms.DateInput(attrs={"type": "date"}))
-    last = forms.DateField(label="Until", widget=forms.DateInput(attrs={"type": "date"}))
+    first = forms.DateField(label="From", widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
+    last = forms.DateField(label="Until", widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
     field_order = ("by", "first", "last", "reason")
 
     def clean(self) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class Judgement:
     movements: Mapping[str, Decimal] = field(default_factory=dict)
     settled_by: frozenset[str] = frozenset()
     entry_date: dt.date | None = None
+    exchange_rate: Decimal | None = None
 
     def kept(self, code: str, reason: str, next_step: str, owner: str = Owner.BOOKKEEPER) -> Judgement:
         return replace(
@@ -202,6 +203,7 @@ class Assessor:
             fingerprint=fingerprint_of(found.record),
             movements=self._books(found),
             settled_by=standing.settled_by,
+            exchange_rate=self._rate(posting),
         )
         if changes := self._changes(posting, found):
             return judged.kept("changed_in_ledger", f"It was changed in {self.ledger_name} since: {changes}.", by_hand)
@@ -226,12 +228,22 @@ class Assessor:
             )
             step = f"Enter a journal in {self.ledger_name}, or move the closing date back and plan again."
             return judged.kept("closed_period", reason, step)
+        if self._settles_at_another_rate(payment):
+            return self._with_exchange_difference(judged)
         back, owed = ("credit note", "invoice") if _pays_an_invoice(payment) else ("invoice", "credit note")
         reason = (
             f"Its period is closed, so on {day_text(judged.entry_date)} the money goes back with a paid {back}, "
             f"and an open {owed} takes its place."
         )
         return replace(judged, reason=reason)
+
+    def _with_exchange_difference(self, judged: Judgement) -> Judgement:
+        reason = (
+            "Its period is closed, and what it pays was booked at another exchange rate: no entry we can make takes the exchange "
+            "gain or loss back."
+        )
+        step = f"Enter a journal in {self.ledger_name}, or move the closing date back and plan again."
+        return judged.kept("exchange_difference", reason, step)
 
     def _together(self, document: Posting, payments: Sequence[Posting], judged: dict[int, Judgement]) -> None:
         """A document goes with all that settles it, or not at all."""
@@ -258,6 +270,11 @@ class Assessor:
     def _enter_against(self, document: Posting, payments: Sequence[Posting], judged: dict[int, Judgement]) -> None:
         """Entries against a document and those of its payments that cannot be taken back."""
         left = [payment for payment in payments if judged[payment.pk].action == Action.ENTRY]
+        is_one_entry = settles_on_document(self.slug) and left
+        if is_one_entry and (odd := next(filter(self._settles_at_another_rate, left), None)):
+            judged[odd.pk] = self._with_exchange_difference(judged[odd.pk])
+            self._keep_together([document, *payments], judged, judged[odd.pk])
+            return
         if settles_on_document(self.slug) and not is_paid_by(document, left):
             judged |= {payment.pk: self._by_itself(payment, judged[payment.pk]) for payment in left}
         entered = next(judged[one.pk] for one in (document, *left) if judged[one.pk].action == Action.ENTRY)
@@ -268,6 +285,16 @@ class Assessor:
             reason=entered.reason,
             entry_date=entered.entry_date,
         )
+
+    def _rate(self, posting: Posting) -> Decimal | None:
+        """At which the ledger booked an entry in a foreign currency."""
+        found = self.entries.get((posting.data_type, posting.external_id))
+        is_foreign = posting.currency not in ("", self.ledger.base_currency)
+        return self._stream(posting).standing(found).exchange_rate if found is not None and is_foreign else None
+
+    def _settles_at_another_rate(self, payment: Posting) -> bool:
+        settled = payment.depends_on
+        return settled is not None and self._rate(payment) != self._rate(settled)
 
     def _stream(self, posting: Posting) -> WritableStream:
         return connector(self.slug).writable(posting.data_type)
@@ -440,6 +467,7 @@ def _line(reversal: Reversal, posting: Posting, judged: Judgement) -> ReversalLi
         owner=judged.owner,
         next_step=judged.next_step,
         entry_date=judged.entry_date,
+        exchange_rate=judged.exchange_rate,
         movements={account: str(amount) for account, amount in judged.movements.items()},
     )
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.db.models import Count
 
-from connectors.sdk.records import CreditNote, CustomerPayment, Document, Record, decode, encode
+from connectors.sdk.records import CreditNote, Customer, CustomerPayment, Document, Record, decode, encode
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.formatting import day_text
@@ -250,9 +250,11 @@ def made_already(original: Posting, data_type: str) -> Posting | None:
 
 
 def _posting_against(line: ReversalLine, document: Record, needed: Posting | None) -> Posting:
-    """One posting against an entry. What an earlier reversal that stopped half way had made of it already is not made again."""
+    """One posting against an entry, at the exchange rate of that: at today's it would leave a difference. What an earlier reversal that stopped half way had made of it already is not made again."""
     original, date = line.posting, line.entry_date
     assert date is not None
+    if line.exchange_rate is not None and not isinstance(document, Customer):
+        document = msgspec.structs.replace(document, exchange_rate=line.exchange_rate)
     made = made_already(original, document.data_type)
     if made is not None:
         return made

@@ -1,7 +1,8 @@
 """The ledger's own trial balance, read before and after a reversal and kept with it.
 
 It is kept as JSON: the day it is `as_of`, the `currency` where the ledger names it, `before` and `after` (account -> name and amount),
-`expected` (account -> what the entries taken back booked on it, turned round), and the `problem` that kept it from being read.
+`expected` (account -> what the entries taken back booked on it, turned round), the `problem` that kept it from being read, and whether
+that `needs_consent`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from connectors.sdk.client import Client
-from connectors.sdk.errors import ConnectorError, TransientError
+from connectors.sdk.errors import ConfigurationError, ConnectorError, TransientError
 from connectors.sdk.reports import TrialBalance
 from marketplace.core.formatting import day_text
 from marketplace.mapping.options import account_name
@@ -24,18 +25,28 @@ Kept = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reading:
-    """`problem`: why there is no report; `is_passing` if it can be read a little later. Neither: the ledger offers none."""
+    """`problem`: why there is no report; `is_passing` if it can be read a little later, `needs_consent` if a person must allow it first.
+    Without a problem: the ledger offers none."""
 
     report: TrialBalance | None = None
     problem: str = ""
     is_passing: bool = False
+    needs_consent: bool = False
+
+    @property
+    def told(self) -> Kept:
+        return {"problem": self.problem, "needs_consent": self.needs_consent}
 
 
 def read_report(client: Client, as_of: dt.date) -> Reading:
     try:
         return Reading(client.trial_balance(as_of))
     except ConnectorError as error:
-        return Reading(problem=error.user_message, is_passing=isinstance(error, TransientError))
+        return Reading(
+            problem=error.user_message,
+            is_passing=isinstance(error, TransientError),
+            needs_consent=isinstance(error, ConfigurationError),
+        )
 
 
 def day_of_report(today: dt.date, days: Iterable[dt.date], closed_until: dt.date | None) -> dt.date:
@@ -47,7 +58,7 @@ def day_of_report(today: dt.date, days: Iterable[dt.date], closed_until: dt.date
 def with_before(kept: Mapping[str, Any], reading: Reading, as_of: dt.date) -> Kept:
     """How the books stood before: the latest reading that succeeded."""
     if reading.report is None:
-        return {**kept, "problem": reading.problem} if reading.problem else dict(kept)
+        return {**kept, **reading.told} if reading.problem else dict(kept)
     return {
         "as_of": as_of.isoformat(),
         "currency": reading.report.currency,
@@ -59,7 +70,7 @@ def with_before(kept: Mapping[str, Any], reading: Reading, as_of: dt.date) -> Ke
 def with_after(kept: Mapping[str, Any], reading: Reading, expected: Mapping[str, Decimal] | None) -> Kept:
     """`expected` is None where it cannot be told, such as in several currencies."""
     if reading.report is None:
-        return {**kept, "problem": reading.problem}
+        return {**kept, **reading.told}
     told = None if expected is None else {account: str(amount) for account, amount in expected.items()}
     return {**kept, "after": _accounts(reading.report), "expected": told, "problem": ""}
 

@@ -11,7 +11,7 @@ import pytest
 
 from connectors.registry import connector, simulator
 from connectors.sdk.client import Access, Client, FixedToken
-from connectors.sdk.records import LedgerAccount, TaxRate
+from connectors.sdk.records import Company, LedgerAccount, TaxRate
 from connectors.sdk.records import Record as StandardRecord
 from marketplace.cutover.models import SandboxCase
 from marketplace.cutover.operations import UnableToMove, run_cases
@@ -186,3 +186,9 @@ def test_without_a_mapping_there_is_nothing_to_rehearse(tenant: Tenant, alice: U
             run_cases(flow=flow)
     with pytest.raises(UnableToRehearse):
         rehearse(tenant_id=tenant.pk, flow_id=flow.pk)
+
+
+def test_cases_are_in_the_currency_of_the_books_where_only_the_company_tells_it(inside: Tenant, flow: Flow) -> None:
+    flow.target.base_currency = ""
+    store(flow.target, Company(id="books", name="Kestrel Inc.", base_currency="USD", time_zone="America/New_York"))
+    assert {case.currency for case in cases_for(flow) if case.currency} == {"USD"}

@@ -119,6 +119,11 @@ def test_stranger_finds_nothing(posted: Books, charlie_client: Client) -> None:
     assert charlie_client.post(f"{LIST}{reversal.pk}/confirm/", {"is_read": "on"}).status_code == 404
 
 
+def test_period_that_is_proposed_can_be_read_by_a_browser(posted: Books, alice_client: Client) -> None:
+    page = alice_client.get(new(posted, f"flow={posted.flow.pk}&since=2026-10-05")).content.decode()
+    assert 'value="2026-10-05"' in page
+
+
 def test_what_is_asked_wrongly_is_said(posted: Books, alice_client: Client) -> None:
     empty = alice_client.post(new(posted), period(first="2025-01-01", last="2025-01-31"))
     assert empty.status_code == 422
@@ -260,6 +265,8 @@ def test_page_says_which_consent_is_missing_for_the_trial_balance(posted: Books,
     assert f"{missing} Reconnect Xero and allow it. Without it the proof rests" in text_of(
         alice_client.get(f"{LIST}{reversal.pk}/")
     )
+    page = alice_client.get(f"{LIST}{reversal.pk}/").content.decode()
+    assert f'<a href="/o/kestrel/connections/{reversal.connection_id}/reconnect/">Renew the consent</a>' in page
     alice_client.post(f"{LIST}{reversal.pk}/confirm/", {"is_read": "on"})
     work(posted)
     words = text_of(alice_client.get(f"{LIST}{reversal.pk}/"))

@@ -153,6 +153,7 @@ class Written30(Listed, WritableStream):
         return Standing(
             is_void=found.is_deleted or _is_void_already(row),
             settled_by=frozenset(str(link["TxnId"]) for link in links if link.get("TxnType") not in ORIGINS),
+            exchange_rate=money(row["ExchangeRate"]) if row.get("ExchangeRate") else None,
         )
 
     def edition(self, version: str) -> str:

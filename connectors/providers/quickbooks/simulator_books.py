@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from connectors.providers.quickbooks import simulator_faults as faults
-from connectors.providers.quickbooks.simulator_chart import CLASSIFICATION, currencies
+from connectors.providers.quickbooks.simulator_chart import CLASSIFICATION, RATES, currencies
 from connectors.testing import Collection, Store
 
 Json = dict[str, Any]
@@ -49,6 +49,13 @@ class Books:
     @property
     def home(self) -> str:
         return str(self.organisation["base_currency"])
+
+    def rate(self, currency: str) -> Decimal:
+        """Home units for one unit of a currency. `rates` of the company are today's."""
+        today = self.organisation.get("rates", {})
+        if currency in today:
+            return Decimal(today[currency])
+        return RATES.get((self.home, currency), Decimal(1))
 
     @property
     def is_american(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from connectors.providers.quickbooks import simulator_faults as faults
 from connectors.providers.quickbooks.simulator_books import READ_ONLY, Books
-from connectors.providers.quickbooks.simulator_chart import DEFAULT_ITEM, RATES, RECEIVABLE, UNDEPOSITED
+from connectors.providers.quickbooks.simulator_chart import DEFAULT_ITEM, RECEIVABLE, UNDEPOSITED
 from connectors.providers.quickbooks.simulator_tax import (
     UNTOLD,
     ZERO,
@@ -224,7 +224,7 @@ class Documents:
         if currency == self.books.home:
             return {}
         given = body.get("ExchangeRate")
-        rate = amount(given, "ExchangeRate") if given else RATES.get((self.books.home, currency), Decimal(1))
+        rate = amount(given, "ExchangeRate") if given else self.books.rate(currency)
         return {"ExchangeRate": rate, "HomeTotalAmt": rounded(total * rate)}
 
     def _rate(self, body: Json, currency: str, total: Decimal) -> Json:

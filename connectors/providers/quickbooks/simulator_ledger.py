@@ -68,6 +68,7 @@ def _common(row: Json) -> Json:
         "reference": row.get("PrivateNote", ""),
         "date": dt.date.fromisoformat(row["TxnDate"]),
         "currency": row["CurrencyRef"]["value"],
+        "exchange_rate": row.get("ExchangeRate"),
     }
 
 

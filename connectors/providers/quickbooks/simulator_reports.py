@@ -9,7 +9,7 @@ from typing import Any
 
 from connectors.providers.quickbooks import simulator_faults as faults
 from connectors.providers.quickbooks.simulator_books import Books
-from connectors.providers.quickbooks.simulator_chart import RATES, RECEIVABLE, RETAINED_EARNINGS, TAX_PAYABLE
+from connectors.providers.quickbooks.simulator_chart import RECEIVABLE, RETAINED_EARNINGS, TAX_PAYABLE
 from connectors.testing.ledger import RECEIVABLE as RECEIVABLES
 from connectors.testing.ledger import TAX, Ledger
 
@@ -74,9 +74,8 @@ def _day(args: Any, name: str) -> dt.date:
         raise faults.invalid_value(name, args.get(name)) from error
 
 
-def _in_home(books: Books, currency: str, amount: Decimal) -> Decimal:
-    rate = Decimal(1) if currency == books.home else RATES.get((books.home, currency), Decimal(1))
-    return round(amount * rate, 2)
+def _in_home(books: Books, currency: str, amount: Decimal, rate: Decimal | None) -> Decimal:
+    return round(amount * (rate or books.rate(currency)), 2)
 
 
 def _number(row: Json) -> str:

@@ -80,6 +80,7 @@ def sales_document(document: Document, reference: str, references: References) -
             "DocNumber": document_number(document.number, reference),
             "TxnDate": document.date.isoformat(),
             "CurrencyRef": {"value": document.currency},
+            "ExchangeRate": document.exchange_rate,
             "CustomerRef": references.party(document.customer, document.currency),
             "BillEmail": present({"Address": document.customer.email}),
             "CustomerMemo": present({"value": document.memo}),
@@ -152,6 +153,7 @@ def payment_body(payment: CustomerPayment, reference: str, references: Reference
             "TotalAmt": payment.amount,
             "TxnDate": payment.date.isoformat(),
             "CurrencyRef": {"value": payment.currency},
+            "ExchangeRate": payment.exchange_rate,
             "DepositToAccountRef": present({"value": payment.ledger_account}),
             "PaymentRefNum": reference[:NUMBER_LENGTH],
             "PrivateNote": reference,
@@ -168,6 +170,7 @@ def transfer_body(transfer: BankTransfer, reference: str) -> Json:
         "TxnDate": transfer.date.isoformat(),
         "CurrencyRef": {"value": transfer.currency},
         "PrivateNote": reference,
+        **present({"ExchangeRate": transfer.exchange_rate}),
     }
 
 
@@ -200,6 +203,7 @@ def _deposit_body(expense: Expense, reference: str, references: References) -> J
         "CurrencyRef": {"value": expense.currency},
         "PrivateNote": reference,
         "Line": [present(line)],
+        **present({"ExchangeRate": expense.exchange_rate}),
     }
 
 
@@ -230,6 +234,7 @@ def _purchase_body(expense: Expense, reference: str, references: References) -> 
             "EntityRef": _supplier(expense, references),
             "TxnDate": expense.date.isoformat(),
             "CurrencyRef": {"value": expense.currency},
+            "ExchangeRate": expense.exchange_rate,
             "DocNumber": reference[:NUMBER_LENGTH],
             "PrivateNote": reference,
             "GlobalTaxCalculation": "TaxInclusive" if includes_tax else "NotApplicable",

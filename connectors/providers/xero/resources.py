@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
 from connectors.providers.xero.client import XeroClient, rows_of
@@ -62,6 +63,11 @@ def settled_by(row: Row) -> frozenset[str]:
         "RemainingCredit" in row and row["RemainingCredit"] != row.get("Total")
     )
     return frozenset(named or ({UNNAMED} if is_settled else ()))
+
+
+def rate_of(row: Row) -> Decimal | None:
+    """At which an entry was booked: one, where it is in the base currency."""
+    return money(row["CurrencyRate"]) if row.get("CurrencyRate") else None
 
 
 def xero(client: Client) -> XeroClient:
@@ -249,6 +255,7 @@ class WritableXeroStream(XeroStream, WritableStream):
             is_void=self.is_void(found.raw),
             is_reconciled=any(found.raw.get(key) for key in RECONCILED_KEYS),
             settled_by=settled_by(found.raw),
+            exchange_rate=rate_of(found.raw),
         )
 
     def void_batch(self, client: Client, rows: Sequence[Row]) -> dict[str, Outcome]:

@@ -196,7 +196,9 @@ class Books:
         return code
 
     def rate(self, code: str) -> Decimal:
-        """Units of the currency for one unit of the base currency, as Xero quotes them."""
+        """Units of the currency for one unit of the base currency, as Xero quotes them. `rates` of the organisation are today's."""
+        if code in self.organisation.get("rates", {}):
+            return Decimal(self.organisation["rates"][code])
         base = Decimal(PER_POUND.get(self.base_currency, "1"))
         return (Decimal(PER_POUND.get(code, "1")) / base).quantize(Decimal("0.000001"))
 

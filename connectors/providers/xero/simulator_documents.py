@@ -9,6 +9,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from connectors.providers.xero import reading
 from connectors.providers.xero.simulator_books import (
     Books,
@@ -139,7 +141,7 @@ class Documents:
         return row
 
     def note(self, row: Row, *, by: Author, action: Action) -> None:
-        record = self.kind.record(self.books.shown(row))
+        record = msgspec.structs.replace(self.kind.record(self.books.shown(row)), exchange_rate=row["CurrencyRate"])
         self.books.simulator.append_ledger(organisation=self.books.id, by=by, action=action, record=record)
 
     def tell(self, row: Row, *, is_new: bool) -> None:

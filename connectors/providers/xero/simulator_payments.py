@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from connectors.providers.xero import reading
 from connectors.providers.xero.simulator_books import (
     Books,
@@ -87,7 +89,9 @@ class Payments:
                 organisation=self.books.id,
                 by=by,
                 action=action,
-                record=reading.customer_payment(self.books.shown(row)),
+                record=msgspec.structs.replace(
+                    reading.customer_payment(self.books.shown(row)), exchange_rate=row["CurrencyRate"]
+                ),
             )
 
     def _document(self, given: Mapping[str, Any]) -> tuple[Kind, Row]:

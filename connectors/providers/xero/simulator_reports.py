@@ -79,8 +79,9 @@ def _to_date(books: Books, day: dt.date, year: dt.date) -> dict[str, Decimal]:
     return sums
 
 
-def _in_base(books: Books, currency: str, amount: Decimal) -> Decimal:
-    return (amount / books.rate(currency)).quantize(Decimal("0.01"))
+def _in_base(books: Books, currency: str, amount: Decimal, rate: Decimal | None) -> Decimal:
+    """What is in the base currency itself names a rate of one."""
+    return (amount / (rate or books.rate(currency))).quantize(Decimal("0.01"))
 
 
 def _account_id(books: Books, named: str) -> str:

@@ -69,7 +69,13 @@ def _document(draft: Draft, document: Document) -> Body:
         "Reference": reference_of(draft),
         "CurrencyCode": document.currency,
         "Status": "DRAFT" if draft.as_draft or document.status == "draft" else "AUTHORISED",
+        **_rate(document.exchange_rate),
     }
+
+
+def _rate(exchange_rate: Decimal | None) -> Body:
+    """Left out, Xero takes the rate of the day."""
+    return {} if exchange_rate is None else {"CurrencyRate": exchange_rate}
 
 
 def _contact(party: Party) -> Body:
@@ -118,6 +124,7 @@ def customer_payment(draft: Draft) -> Body:
         "Date": str(payment.date),
         "Amount": payment.amount,
         "Reference": reference_of(draft),
+        **_rate(payment.exchange_rate),
     }
 
 
@@ -153,6 +160,7 @@ def expense(draft: Draft) -> Body:
         "LineItems": [line],
         "Reference": reference_of(draft),
         "CurrencyCode": spent.currency,
+        **_rate(spent.exchange_rate),
     }
 
 
