@@ -100,7 +100,7 @@ def rehearse(
     )
     with _simulated(flow, circumstances, currencies) as client:
         stage = Stage(flow, planner, circumstances, client, tenant_id)
-        results = []
+        results: list[SandboxCase] = []
         for case in cases:
             tell(len(results), len(cases))
             results.append(_result(stage, case))

@@ -293,8 +293,9 @@ class Assessor:
         return self._stream(posting).standing(found).exchange_rate if found is not None and is_foreign else None
 
     def _settles_at_another_rate(self, payment: Posting) -> bool:
-        settled = payment.depends_on
-        return settled is not None and self._rate(payment) != self._rate(settled)
+        """What is gone, or undone already, no longer has a rate."""
+        settled = self._rate(payment.depends_on) if payment.depends_on is not None else None
+        return settled is not None and settled != self._rate(payment)
 
     def _stream(self, posting: Posting) -> WritableStream:
         return connector(self.slug).writable(posting.data_type)

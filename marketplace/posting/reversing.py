@@ -250,7 +250,8 @@ def made_already(original: Posting, data_type: str) -> Posting | None:
 
 
 def _posting_against(line: ReversalLine, document: Record, needed: Posting | None) -> Posting:
-    """One posting against an entry, at the exchange rate of that: at today's it would leave a difference. What an earlier reversal that stopped half way had made of it already is not made again."""
+    """One posting against an entry, at the exchange rate of that: at today's it would leave a difference. What an earlier reversal
+    that stopped half way had made of it already is not made again."""
     original, date = line.posting, line.entry_date
     assert date is not None
     if line.exchange_rate is not None and not isinstance(document, Customer):

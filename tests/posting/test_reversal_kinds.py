@@ -390,12 +390,12 @@ def test_report_that_is_late_is_waited_for_and_not_for_ever(books: Books) -> Non
 
 # --- foreign currencies -----------------------------------------------------------------------------------------------
 
-ABROAD = {"currency": "USD", "customer": Party(name="Hart Inc.")}
+ABROAD: dict[str, Any] = {"currency": "EUR", "customer": Party(name="Hart SARL")}
 
 
 def quote(books: Books, rate: str) -> None:
-    """What a dollar is at, from now on."""
-    books.simulator.open_organisation({"id": books.connection.organisation_id, "rates": {"USD": rate}})
+    """What a euro is at, from now on."""
+    books.simulator.open_organisation({"id": books.connection.organisation_id, "rates": {"EUR": rate}})
 
 
 def report(books: Books) -> dict[str, Decimal]:
@@ -406,13 +406,13 @@ def report(books: Books) -> dict[str, Decimal]:
 
 
 def sell_abroad(books: Books, paid_at: str = "") -> None:
-    """A paid sale in dollars, the payment at a rate of its own."""
-    post_documents(books, sale(books, Invoice, "US-1", "100.00", **ABROAD), mark="us")
+    """A paid sale in euros, the payment at a rate of its own."""
+    post_documents(books, sale(books, Invoice, "EU-1", "100.00", **ABROAD), mark="eu")
     if paid_at:
         quote(books, paid_at)
     with tenant(books.owner):
-        invoice = Posting.objects.get(number="US-1")
-    payment = shadow_of(books, paid(books, "100.00", "US-1 paid", **ABROAD), invoice)
+        invoice = Posting.objects.get(number="EU-1")
+    payment = shadow_of(books, paid(books, "100.00", "EU-1 paid", **ABROAD), invoice)
     books.write()
     with tenant(books.owner):
         assert Posting.objects.get(pk=payment.pk).state == "posted"
@@ -420,7 +420,7 @@ def sell_abroad(books: Books, paid_at: str = "") -> None:
 
 def shadow_of(books: Books, document: Any, settled: Posting) -> Posting:
     with tenant(books.owner):
-        made = shadow(books.flow, document, of="us-paid", state=Posting.State.PLANNED)
+        made = shadow(books.flow, document, of="eu-paid", state=Posting.State.PLANNED)
         Posting.objects.filter(pk=made.pk).update(
             reference=marked(made.reference, made.key), depends_on=settled, record=settled.record
         )
