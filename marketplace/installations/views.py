@@ -91,6 +91,7 @@ def connection(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse
         "consents": consents_of(found),
         "ending": ending_of(found),
         "telling": telling_of(found),
+        "limits": [limit_in_words(limit) for limit in connector(found.connector).manifest.limits],
         "calls_left": _calls_left(found),
         "is_live": found.state != Connection.State.DISCONNECTED,
         "may_connect": request.membership.may(Role.ADMIN),
