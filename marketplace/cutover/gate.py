@@ -177,8 +177,12 @@ def _rates(flow: Flow) -> list[Condition]:
         return []
     rate = match_rate(flow)
     return [
-        _rate("Postings and entries agree, by count", rate.by_count, target_of(flow, "count_rate")),
-        _rate("Postings and entries agree, by money", rate.by_money, target_of(flow, "money_rate")),
+        _rate(
+            "Postings and entries agree, by count", rate.by_count if rate.pairs else None, target_of(flow, "count_rate")
+        ),
+        _rate(
+            "Postings and entries agree, by money", rate.by_money if rate.pairs else None, target_of(flow, "money_rate")
+        ),
     ]
 
 
@@ -290,13 +294,17 @@ def _everything_planned(flow: Flow) -> Condition:
     )
 
 
-def _rate(name: str, found: Decimal, wanted: Decimal) -> Condition:
+def _rate(name: str, found: Decimal | None, wanted: Decimal) -> Condition:
+    """`found` is None where nothing was compared, which proves nothing."""
+    nothing = "What is in the ledger already is not compared again: wait for new records, or go back and choose another period."
     return Condition(
         name=name,
-        is_met=found >= wanted,
-        found=f"{found:.1%}",
+        is_met=found is not None and found >= wanted,
+        found="nothing compared yet" if found is None else f"{found:.1%}",
         wanted=f"at least {wanted:.1%}",
-        missing="Look at the differences; most come from a mapping that is not yet right.",
+        missing=nothing
+        if found is None
+        else "Look at the differences; most come from a mapping that is not yet right.",
         url_name="parallel",
     )
 

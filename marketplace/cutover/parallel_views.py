@@ -103,11 +103,15 @@ def _standing(request: TenantRequest, flow: Flow) -> dict[str, Any]:
         "agreeing": f"{number_text(rate.agreeing)} of {number_text(rate.pairs)}",
         "money_rows": money_rows(rate),
         "forgotten": moneys_text(main.moneys).capitalize() if not main.count else moneys_text(main.moneys),
-        "forgotten_note": types_text(forgotten) or "Every document was entered",
+        "forgotten_note": types_text(forgotten) or _nothing_forgotten(rate.pairs),
         "trend": [(f"{day.day} {day:%b}", share) for day, share in trend_of(flow)],
         "trend_target": float(target_of(flow, "count_rate") * 100),
         **_gate(request, flow),
     }
+
+
+def _nothing_forgotten(pairs: int) -> str:
+    return "Every document was entered" if pairs else "Nothing compared yet"
 
 
 def _gate(request: TenantRequest, flow: Flow) -> dict[str, Any]:
