@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import httpx
 import msgspec
@@ -28,6 +28,8 @@ from connectors.sdk.errors import (
 from connectors.sdk.exchange import AnswerTooLarge, exchange, http_client
 from connectors.sdk.manifest import Manifest
 from connectors.sdk.reports import TrialBalance
+
+T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS = 0.8
 #: A worker is held for a limit this long at most: little before anything was done, which can as well be begun later; longer in the
@@ -297,6 +299,20 @@ def parse_json(body: bytes | str) -> Any:
         return _DECODER.decode(body)
     except RecursionError as error:
         raise ValueError("the JSON is nested too deeply") from error
+
+
+class TypedDecoder(Generic[T]):
+    """`parse_json` for bodies of one shape, decoded straight from the text; what the shape does not name is passed over."""
+
+    def __init__(self, shape: type[T]) -> None:
+        self._decoder = msgspec.json.Decoder(shape, float_hook=Decimal)
+
+    def decode(self, body: bytes | str) -> T:
+        """Raises ValueError."""
+        try:
+            return self._decoder.decode(body)
+        except RecursionError as error:
+            raise ValueError("the JSON is nested too deeply") from error
 
 
 def dump_json(body: Any) -> bytes:

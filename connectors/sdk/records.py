@@ -13,8 +13,11 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A normalised item. `data_type` names the stream it belongs to; `id` is the provider's identifier."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A normalised item. `data_type` names the stream it belongs to; `id` is the provider's identifier.
+
+    Records never refer to themselves, so the garbage collector is spared looking through them.
+    """
 
     data_type: ClassVar[str] = ""
 
@@ -22,7 +25,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     custom: dict[str, Any] = {}
 
 
-class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     line1: str = ""
     line2: str = ""
     city: str = ""
@@ -31,7 +34,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     country: str = ""  # ISO 3166-1 alpha-2
 
 
-class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A customer or supplier as named on a document; `id` is empty when the provider knows only the name."""
 
     id: str = ""
@@ -40,7 +43,7 @@ class Party(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     country: str = ""
 
 
-class Tax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Tax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One tax on one line. `rate` is a fraction (0.2 for 20 %); `name` is the provider's label."""
 
     name: str
@@ -48,7 +51,7 @@ class Tax(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     amount: Decimal
 
 
-class SaleLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SaleLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One line of an order or refund.
 
     `amount` is after discount and includes tax exactly when the order's `taxes_included` is true.
@@ -67,7 +70,7 @@ class SaleLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return sum((tax.amount for tax in self.taxes), Decimal(0))
 
 
-class SalePayment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SalePayment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Money received for an order or given back for a refund. `method` is the provider's name of the payment method."""
 
     id: str
@@ -228,7 +231,7 @@ class TaxRate(Record, frozen=True, kw_only=True):
     is_for_sales: bool = True
 
 
-class DocumentLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DocumentLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A line of an invoice or credit note; `amount` includes tax exactly when the document's `tax_mode` is `inclusive`."""
 
     description: str

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
-from connectors.sdk.client import Client
+from connectors.sdk.client import Client, dump_json, parse_json
 from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RecordRejected
 from connectors.sdk.records import Record
 
@@ -30,15 +30,25 @@ class Field:
 class SourceRecord:
     """A record as read: the standard form beside the provider's raw body.
 
-    `version` changes whenever the provider's object changes. A deleted or voided object is still a record.
+    `version` changes whenever the provider's object changes. A deleted or voided object is still a record. `raw` is the parsed
+    body, or its JSON text as it came.
     """
 
     external_id: str
     version: str
     record: Record
-    raw: dict[str, Any]
+    raw: Any
     updated_at: dt.datetime | None = None
     is_deleted: bool = False
+
+    @property
+    def raw_text(self) -> str:
+        return self.raw if isinstance(self.raw, str) else dump_json(self.raw).decode()
+
+    @property
+    def raw_body(self) -> Any:
+        """Parsed. Raises ValueError."""
+        return parse_json(self.raw) if isinstance(self.raw, str) else self.raw
 
 
 @dataclass(frozen=True, kw_only=True)

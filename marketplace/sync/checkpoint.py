@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 from django.db import DataError
 from django.db import connection as database
 
-from connectors.sdk.client import dump_json
 from connectors.sdk.records import encode
 from connectors.sdk.streams import RejectedRow, SourceRecord
 from marketplace.sync.columns import columns_of
@@ -87,7 +86,7 @@ def _row(position: int, source: SourceRecord, zone: ZoneInfo) -> tuple[Any, ...]
         source.version[:80],
         digest_of(body, source.is_deleted),
         storable(body),
-        storable(dump_json(source.raw)),
+        without_nul(source.raw_text),
         source.is_deleted,
         source.updated_at,
         columns.occurred_on,
@@ -103,7 +102,10 @@ def _row(position: int, source: SourceRecord, zone: ZoneInfo) -> tuple[Any, ...]
 
 def storable(body: bytes) -> str:
     """JSON text PostgreSQL can hold: it has no NUL character."""
-    text = body.decode()
+    return without_nul(body.decode())
+
+
+def without_nul(text: str) -> str:
     return _NUL.sub(r"\1", text) if "\\u0000" in text else text
 
 
@@ -121,7 +123,7 @@ def _keep_rejected(connection_id: uuid.UUID, data_type: str, rejected: Sequence[
             data_type,
             row.external_id[:120].replace("\0", ""),
             row.reason.replace("\0", ""),
-            storable(json.dumps(row.raw, default=str).encode()),
+            without_nul(json.dumps(row.raw, default=str)),
             at,
         )
         for row in rejected

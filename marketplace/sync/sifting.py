@@ -26,7 +26,7 @@ def without_unstorable(
             if reason is None:
                 kept.append(source)
             else:
-                rejected.append(RejectedRow(external_id=source.external_id, reason=reason, raw=source.raw))
+                rejected.append(RejectedRow(external_id=source.external_id, reason=reason, raw=_body(source)))
     return replace(page, records=tuple(kept), rejected=tuple(rejected))
 
 
@@ -46,3 +46,10 @@ def _reason_against(source: SourceRecord, connection_id: uuid.UUID, data_type: s
     except DataError as error:
         return f"It holds something that cannot be kept: {str(error).splitlines()[0][:300]}"
     return None
+
+
+def _body(source: SourceRecord) -> object:
+    try:
+        return source.raw_body
+    except ValueError:
+        return source.raw_text

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
+from connectors.providers.shopify.nodes import Discount, Money, TaxLine
 from connectors.sdk.records import Tax
 
 ZERO = Decimal(0)
@@ -17,14 +18,13 @@ class Unreadable(ValueError):
     """A row does not make sense; the sentence says why, to a bookkeeper."""
 
 
-def money(bag: Mapping[str, Any] | None) -> Decimal:
+def money(bag: Money | None) -> Decimal:
     """The shop-currency side of a MoneyBag; absent bags are zero."""
-    return ZERO if bag is None else amount(bag["shopMoney"])
+    return ZERO if bag is None else amount(bag.shop_money.amount)
 
 
-def amount(value: Mapping[str, Any]) -> Decimal:
-    """The amount of a MoneyV2."""
-    text = value["amount"]
+def amount(text: Any) -> Decimal:
+    """The amount of a MoneyV2, which should be text."""
     return _known_amount(text) if type(text) is str else _amount(text)
 
 
@@ -58,28 +58,22 @@ def stamp(value: dt.datetime) -> str:
     return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def discounts(node: Mapping[str, Any]) -> Decimal:
+def discounts(parts: Sequence[Discount]) -> Decimal:
     """Every discount that fell to a line, those on the whole order included."""
-    parts = node["discountAllocations"]
-    return sum([money(part["allocatedAmountSet"]) for part in parts], ZERO) if parts else ZERO
+    return sum([money(part.allocated_amount_set) for part in parts], ZERO) if parts else ZERO
 
 
-def taxes(node: Mapping[str, Any]) -> tuple[Tax, ...]:
+def taxes(lines: Sequence[TaxLine]) -> tuple[Tax, ...]:
     """A line's taxes. What a sales channel pays to the tax office itself is named so, as it is no debt of the shop."""
-    return tuple(
-        [
-            Tax(name=_tax_name(line), rate=_rate(line["rate"]), amount=money(line["priceSet"]))
-            for line in node["taxLines"]
-        ]
-    )
+    return tuple([Tax(name=_tax_name(line), rate=_rate(line.rate), amount=money(line.price_set)) for line in lines])
 
 
 def _rate(rate: Decimal | int | None) -> Decimal:
     return rate if type(rate) is Decimal and rate else Decimal(str(rate or 0))
 
 
-def _tax_name(line: Mapping[str, Any]) -> str:
-    return f"{line['title']} (paid by the sales channel)" if line.get("channelLiable") else str(line["title"])
+def _tax_name(line: TaxLine) -> str:
+    return f"{line.title} (paid by the sales channel)" if line.channel_liable else line.title
 
 
 def shared_out(total: Decimal, among: Iterable[Tax]) -> tuple[Tax, ...]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from connectors.providers.shopify.client import ShopifyClient
+from connectors.providers.shopify.nodes import Line
 from connectors.providers.shopify.queries import BULK_STATUS, BULK_STATUS_COST, MUTATION_COST, RUN_BULK, Shape
+from connectors.sdk.client import dump_json, parse_json
 from connectors.sdk.errors import ConfigurationError, RateLimited, TransientError, UnexpectedResponse
 
 PAUSES = (2.0, 6.0)  # then the worker does something else
@@ -70,35 +73,63 @@ class Place:
 
 def rows(
     client: ShopifyClient, url: str, shape: Shape, *, begin: Place, lines: int
-) -> Iterator[tuple[Operation, Place]]:
-    """The root objects from a place of the file on, their children gathered into lists, each with the place after it. An empty
-    result has no file. A file that was cut between two lines is known by their number. Raises `FileGone`."""
+) -> Iterator[tuple[str, str, Place]]:
+    """The root objects from a place of the file on, as text with their children gathered into lists, each with its time of change
+    and the place after it. An empty result has no file. A file that was cut between two lines is known by their number.
+    Raises `FileGone`."""
     if not url:
         return
-    fields = {_child_type(part.field): part.field for part in shape.parts}
-    current: dict[str, Any] | None = None
+    current: _Gathering | None = None
     at, found = begin.at, begin.lines
-    for end, node in client.download(url, at):
-        if "__parentId" in node:
+    for end, text, line in client.download(url, at):
+        if line.parent_id:
             if current is None:
                 raise UnexpectedResponse("Shopify's file does not begin with an object of its own.")
-            del node["__parentId"]
-            current[fields[_type(node["id"])]].append(node)
+            current.add(text, line)
         else:
             if current is not None:
-                yield current, Place(at, found)
-            current = node | {field: [] for field in fields.values()}
+                yield current.whole(), current.stamp, Place(at, found)
+            current = _Gathering(shape, text, line.updated_at or line.issued_at)
         at, found = end, found + 1
     if found != lines:
         raise TransientError("Shopify's file is not complete.", detail=f"{found} of {lines} lines")
     if current is not None:
-        yield current, Place(at, found)
+        yield current.whole(), current.stamp, Place(at, found)
+
+
+class _Gathering:
+    """A root object whose children still come: put together as text, as each of them came."""
+
+    def __init__(self, shape: Shape, text: str, stamp: str) -> None:
+        self.stamp = stamp
+        self._text = text
+        self._children: dict[str, list[str]] = {part.field: [] for part in shape.parts}
+
+    def add(self, text: str, line: Line) -> None:
+        self._children[_field_of(_type(line.id))].append(_without_parent(text, line.parent_id))
+
+    def whole(self) -> str:
+        if not self._children:
+            return self._text
+        lists = [f'"{field}":[{",".join(children)}]' for field, children in self._children.items()]
+        return f"{self._text[:-1]},{','.join(lists)}}}"
+
+
+def _without_parent(text: str, parent_id: str) -> str:
+    """A child as if it had come in a list. Shopify names the parent last."""
+    named = f',"__parentId":"{parent_id}"}}'
+    if text.endswith(named):
+        return f"{text[: -len(named)]}}}"
+    node = parse_json(text)
+    del node["__parentId"]
+    return dump_json(node).decode()
 
 
 def _type(gid: str) -> str:
     return gid.split("/")[3]
 
 
-def _child_type(field: str) -> str:
-    """`lineItems` holds objects of type `LineItem`."""
-    return field[0].upper() + field[1:].removesuffix("s")
+@cache
+def _field_of(type_: str) -> str:
+    """Objects of type `LineItem` are in the list `lineItems`."""
+    return f"{type_[0].lower()}{type_[1:]}s"

@@ -10,6 +10,7 @@ from typing import IO, Any
 import httpx
 
 from connectors.providers.shopify.manifest import API_VERSION, MANIFEST
+from connectors.providers.shopify.nodes import LINE, Line
 from connectors.providers.shopify.oauth import ShopifyOAuth
 from connectors.sdk.client import Client, parse_json
 from connectors.sdk.errors import (
@@ -120,9 +121,10 @@ class ShopifyClient(Client):
             remaining, rate = int(status["currentlyAvailable"]), float(status["restoreRate"])
             self.access.budget.report("cost", remaining, rate)
 
-    def download(self, url: str, at: int = 0) -> Iterator[tuple[int, Any]]:
-        """The rows of a bulk operation's file from byte `at` on, each with the place of the row after it. The file lies outside the
-        shop and is fetched without our token, a part at a time, so that going on in the middle costs one part. Raises `FileGone`."""
+    def download(self, url: str, at: int = 0) -> Iterator[tuple[int, str, Line]]:
+        """The rows of a bulk operation's file from byte `at` on: the place of the row after it, its text, and what it belongs to.
+        The file lies outside the shop and is fetched without our token, a part at a time, so that going on in the middle costs one
+        part. Raises `FileGone`."""
         while True:
             with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as file:
                 size = self._fetched(url, at, file)
@@ -132,15 +134,16 @@ class ShopifyClient(Client):
                     if not line.endswith(b"\n") and at + len(line) < size:
                         break  # the next part begins with it
                     at += len(line)
-                    yield at, self._row(line)
+                    yield at, *self._row(line)
             if at >= size:
                 return
             if at == began:  # a part without the end of any row
                 raise TransientError("Shopify's file is not complete.", detail=f"{at} of {size} bytes")
 
-    def _row(self, line: bytes) -> Any:
+    def _row(self, line: bytes) -> tuple[str, Line]:
         try:
-            return parse_json(line)
+            text = line.decode().strip()
+            return text, LINE.decode(text)
         except ValueError as error:
             raise TransientError("Shopify's file is not complete.", detail=str(error)) from error
 

@@ -10,10 +10,11 @@ from connectors.providers.shopify import bulk
 from connectors.providers.shopify.amounts import moment, stamp
 from connectors.providers.shopify.client import FileGone, ShopifyClient
 from connectors.providers.shopify.queries import Listing, Part, Shape
+from connectors.sdk.client import dump_json
 from connectors.sdk.streams import Cursor
 
 Row = dict[str, Any]
-Chunk = tuple[list[Row], Cursor, int | None, bool]
+Chunk = tuple[list[str], Cursor, int | None, bool]
 
 #: Shopify's search index may lag behind its own time stamps.
 OVERLAP = dt.timedelta(seconds=60)
@@ -27,7 +28,7 @@ BEGINNING = "2000-01-01T00:00:00Z"
 def chunks(
     client: ShopifyClient, listing: Listing, cursor: Cursor | None, *, size: int, overlap: dt.timedelta
 ) -> Iterator[Chunk]:
-    """(rows, cursor, total, is_last) of everything changed since `cursor`. `size` is how many rows of a bulk operation's file are kept
+    """(rows as text, cursor, total, is_last) of everything changed since `cursor`. `size` is how many rows of a bulk operation's file are kept
     together.
 
     A cursor holds `updated_at`, and while a listing is under way what it needs to go on: `bulk` and, once its file is there, the
@@ -67,7 +68,7 @@ def _pages(
             yield from _bulk(client, listing, {"updated_at": BEGINNING, "since": ""}, size)
             return
         going_on = {} if is_last else {"after": after, "since": since}
-        yield rows, {"updated_at": newest, **going_on}, total, is_last
+        yield as_text(rows), {"updated_at": newest, **going_on}, total, is_last
         if is_last:
             return
 
@@ -109,21 +110,25 @@ def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, size: int) ->
 
 def _bulk_rows(client: ShopifyClient, listing: Listing, cursor: Cursor, size: int) -> Iterator[Chunk]:
     newest, began, total = cursor["updated_at"], cursor["began"], cursor["total"]
-    stamp_field = _stamp_field(listing)
-    pending: list[Row] = []
+    pending: list[str] = []
     place = bulk.Place(*cursor.get("place", ()))
     rows = bulk.rows(client, cursor["url"], listing.shape, begin=place, lines=cursor["lines"])
-    for node, end in rows:
+    for row, stamped, end in rows:
         if len(pending) >= size:
             yield pending, {**cursor, "place": [place.at, place.lines], "updated_at": newest}, total, False
             pending = []
-        pending.append(node)
-        place, newest = end, max(newest, min(node[stamp_field], began))
+        pending.append(row)
+        place, newest = end, max(newest, min(stamped, began))
     yield pending, {"updated_at": newest}, total, True
 
 
 def _stamp_field(listing: Listing) -> str:
     return "issuedAt" if listing.time_filter == "issued_at" else "updatedAt"
+
+
+def as_text(rows: Sequence[Row]) -> list[str]:
+    """Objects as a bulk operation's file has them."""
+    return [dump_json(row).decode() for row in rows]
 
 
 def by_ids(client: ShopifyClient, shape: Shape, numbers: Sequence[str]) -> list[Row]:

@@ -1,12 +1,12 @@
-"""Shopify's objects as standard records. Connections arrive here as plain lists."""
+"""Shopify's objects as standard records. Connections arrive here as plain lists; orders and refunds, which are many, as text."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -20,6 +20,21 @@ from connectors.providers.shopify.amounts import (
     shared_out,
     taxes,
 )
+from connectors.providers.shopify.nodes import (
+    LINE,
+    Adjustment,
+    Charge,
+    Head,
+    Item,
+    OrderNode,
+    RefundedDuty,
+    RefundedItem,
+    RefundedShipping,
+    RefundNode,
+    Shipping,
+    Transaction,
+)
+from connectors.sdk.client import TypedDecoder, parse_json
 from connectors.sdk.records import (
     Address,
     Company,
@@ -35,6 +50,7 @@ from connectors.sdk.records import (
 from connectors.sdk.streams import RejectedRow, SourceRecord
 
 Raw = dict[str, Any]
+N = TypeVar("N", OrderNode, RefundNode)
 OrderStatus = Literal["open", "paid", "partly_paid", "refunded", "cancelled"]
 PayoutStatus = Literal["scheduled", "in_transit", "paid", "failed", "cancelled"]
 
@@ -46,6 +62,7 @@ _ORDER_STATUS: dict[str, OrderStatus] = {
     "REFUNDED": "refunded",
     "VOIDED": "cancelled",
 }
+_RECEIVED, _GIVEN_BACK = frozenset({"SALE", "CAPTURE"}), frozenset({"REFUND"})
 _PAYOUT_STATUS: dict[str, PayoutStatus] = {
     "SCHEDULED": "scheduled",
     "IN_TRANSIT": "in_transit",
@@ -53,22 +70,60 @@ _PAYOUT_STATUS: dict[str, PayoutStatus] = {
     "FAILED": "failed",
     "CANCELED": "cancelled",
 }
+_UNREADABLE = (Unreadable, KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
 _ENCODER = msgspec.json.Encoder(order="deterministic", decimal_format="string")
 
 
 def source(raw: Raw, reader: Callable[[Raw], Record], stamp_field: str = "updatedAt") -> SourceRecord | RejectedRow:
-    """One row as read, or why it could not be read. The version is the time of change and a digest of the content."""
+    """One object as read, or why it could not be read. The version is the time of change and a digest of the content."""
     external_id = number_of(str(raw.get("id", "")))
     try:
         record = reader(raw)
         updated_at = moment(raw[stamp_field])
-    except Unreadable as error:
-        return RejectedRow(external_id=external_id, reason=str(error), raw=raw)
-    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-        reason = f"Shopify sent this in a shape we do not know ({type(error).__name__}: {error})."
-        return RejectedRow(external_id=external_id, reason=reason, raw=raw)
-    version = f"{raw[stamp_field]}.{hashlib.sha256(_ENCODER.encode(raw)).hexdigest()[:12]}"
+    except _UNREADABLE as error:
+        return RejectedRow(external_id=external_id, reason=_reason(error), raw=raw)
+    version = _version(raw[stamp_field], raw)
     return SourceRecord(external_id=external_id, version=version, record=record, raw=raw, updated_at=updated_at)
+
+
+def text_source(
+    row: str, reader: Callable[[Raw], Record], stamp_field: str = "updatedAt"
+) -> SourceRecord | RejectedRow:
+    """The same for the text of an object."""
+    try:
+        raw = parse_json(row)
+    except ValueError as error:
+        return _rejected(row, error)
+    return source(raw, reader, stamp_field)
+
+
+def node_source(row: str, shape: TypedDecoder[N], reader: Callable[[N], Record]) -> SourceRecord | RejectedRow:
+    """The same for the text of an order or a refund, which is kept as it came."""
+    try:
+        node = shape.decode(row)
+        record = reader(node)
+        updated_at = moment(node.updated_at)
+    except _UNREADABLE as error:
+        return _rejected(row, error)
+    version = _version(node.updated_at, node)
+    return SourceRecord(external_id=record.id, version=version, record=record, raw=row, updated_at=updated_at)
+
+
+def _rejected(row: str, error: Exception) -> RejectedRow:
+    try:
+        return RejectedRow(external_id=number_of(LINE.decode(row).id), reason=_reason(error), raw=parse_json(row))
+    except ValueError:
+        return RejectedRow(external_id="", reason=_reason(error), raw=row)
+
+
+def _version(stamp: str, content: Any) -> str:
+    return f"{stamp}.{hashlib.sha256(_ENCODER.encode(content)).hexdigest()[:12]}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Unreadable):
+        return str(error)
+    return f"Shopify sent this in a shape we do not know ({type(error).__name__}: {error})."
 
 
 def number_of(gid: str) -> str:
@@ -76,70 +131,75 @@ def number_of(gid: str) -> str:
     return gid.rpartition("/")[2].partition("?")[0]
 
 
-def read_order(raw: Raw) -> Order:
-    rounding = money(raw["totalCashRoundingAdjustment"]["paymentSet"])
-    total = money(raw["totalPriceSet"]) + rounding
+def read_order(node: OrderNode) -> Order:
+    rounding = money(node.total_cash_rounding_adjustment.payment_set)
+    total = money(node.total_price_set) + rounding
     return Order(
-        id=number_of(raw["id"]),
-        number=raw["name"],
-        placed_at=moment(raw["processedAt"]),
-        updated_at=moment(raw["updatedAt"]),
-        currency=_currency(raw["currencyCode"]),
+        id=number_of(node.id),
+        number=node.name,
+        placed_at=moment(node.processed_at),
+        updated_at=moment(node.updated_at),
+        currency=_currency(node.currency_code),
         total=total,
-        tax_total=money(raw["totalTaxSet"]),
-        discount_total=money(raw["totalDiscountsSet"]),
-        shipping_total=money(raw["totalShippingPriceSet"]),
-        taxes_included=bool(raw["taxesIncluded"]),
-        status="cancelled" if raw["cancelledAt"] else _ORDER_STATUS.get(raw["displayFinancialStatus"] or "", "open"),
-        is_test=bool(raw["test"]),
-        customer=_party(raw),
-        lines=_order_lines(raw, total, rounding),
-        payments=_payments(raw["transactions"], {"SALE", "CAPTURE"}),
-        country=_country(raw),
-        channel=raw["sourceName"] or "",
-        tags=tuple(raw["tags"]),
-        note=raw["note"] or "",
+        tax_total=money(node.total_tax_set),
+        discount_total=money(node.total_discounts_set),
+        shipping_total=money(node.total_shipping_price_set),
+        taxes_included=bool(node.taxes_included),
+        status="cancelled" if node.cancelled_at else _ORDER_STATUS.get(node.display_financial_status or "", "open"),
+        is_test=bool(node.test),
+        customer=_party(node),
+        lines=_order_lines(node, total, rounding),
+        payments=_payments(node.transactions, _RECEIVED),
+        country=_country(node),
+        channel=node.source_name or "",
+        tags=tuple(node.tags),
+        note=node.note or "",
     )
 
 
-def _order_lines(raw: Raw, total: Decimal, rounding: Decimal) -> tuple[SaleLine, ...]:
-    lines = [_item(node) for node in raw["lineItems"]]
-    lines += [_shipping(node) for node in raw["shippingLines"]]
-    if not raw["dutiesIncluded"]:
-        lines += [_charge("duty", "Duties", duty) for node in raw["lineItems"] for duty in node["duties"]]
-    lines += [_charge("adjustment", fee["name"], fee) for fee in raw["additionalFees"]]
+def _order_lines(node: OrderNode, total: Decimal, rounding: Decimal) -> tuple[SaleLine, ...]:
+    included = bool(node.taxes_included)
+    lines = [_item(item) for item in node.line_items]
+    lines += [_shipping(line) for line in node.shipping_lines]
+    if not node.duties_included:
+        lines += [_charge("duty", "Duties", duty) for item in node.line_items for duty in item.duties]
+    lines += [_charge("adjustment", fee.name, fee) for fee in node.additional_fees]
     if rounding:
         lines.append(SaleLine(kind="rounding", description="Cash rounding", amount=rounding))
-    lines = _with_tip(lines, money(raw["totalTipReceivedSet"]), total, raw["taxesIncluded"])
-    return (*lines, *_difference(lines, total, raw["taxesIncluded"], raw["name"]))
+    lines = _with_tip(lines, money(node.total_tip_received_set), total, included)
+    return (*lines, *_difference(lines, total, included, node.name))
 
 
-def _item(node: Raw) -> SaleLine:
-    discount = discounts(node)
+def _item(item: Item) -> SaleLine:
+    discount = discounts(item.discount_allocations)
     return SaleLine(
-        kind="gift_card" if node["isGiftCard"] else "item",
-        description=node["name"],
-        quantity=Decimal(str(node["quantity"])),
-        amount=money(node["originalTotalSet"]) - discount,
+        kind="gift_card" if item.is_gift_card else "item",
+        description=item.name,
+        quantity=_quantity(item.quantity),
+        amount=money(item.original_total_set) - discount,
         discount_amount=discount,
-        sku=node["sku"] or "",
-        taxes=taxes(node),
+        sku=item.sku or "",
+        taxes=taxes(item.tax_lines),
     )
 
 
-def _shipping(node: Raw) -> SaleLine:
-    discount = discounts(node)
+def _quantity(value: Any) -> Decimal:
+    return Decimal(value) if type(value) is int else Decimal(str(value))
+
+
+def _shipping(line: Shipping) -> SaleLine:
+    discount = discounts(line.discount_allocations)
     return SaleLine(
         kind="shipping",
-        description=node["title"],
-        amount=money(node["originalPriceSet"]) - discount,
+        description=line.title,
+        amount=money(line.original_price_set) - discount,
         discount_amount=discount,
-        taxes=taxes(node),
+        taxes=taxes(line.tax_lines),
     )
 
 
-def _charge(kind: Literal["duty", "adjustment"], name: str, node: Raw) -> SaleLine:
-    return SaleLine(kind=kind, description=name, amount=money(node["price"]), taxes=taxes(node))
+def _charge(kind: Literal["duty", "adjustment"], name: str, charge: Charge) -> SaleLine:
+    return SaleLine(kind=kind, description=name, amount=money(charge.price), taxes=taxes(charge.tax_lines))
 
 
 def _with_tip(lines: list[SaleLine], tip: Decimal, total: Decimal, taxes_included: bool) -> list[SaleLine]:
@@ -173,101 +233,110 @@ def sum_of(lines: list[SaleLine], taxes_included: bool) -> Decimal:
     return sum([line.amount + line.tax_amount for line in lines], ZERO)
 
 
-def read_refund(raw: Raw) -> Refund:
+def read_refund(node: RefundNode) -> Refund:
     """What was taken back: items, shipping, duties, and Shopify's adjustments, which are negative when money is given."""
-    order = raw["order"]
-    included = bool(order["taxesIncluded"])
-    lines = [_refunded_item(node) for node in raw["refundLineItems"]]
-    lines += [_refunded_shipping(node) for node in raw["refundShippingLines"]]
-    lines += [_refunded_duty(node) for node in raw["duties"] or ()]
-    lines += [_adjustment(node, included) for node in raw["orderAdjustments"]]
+    order = node.order
+    included = bool(order.taxes_included)
+    lines = [_refunded_item(item) for item in node.refund_line_items]
+    lines += [_refunded_shipping(line) for line in node.refund_shipping_lines]
+    lines += [_refunded_duty(duty) for duty in node.duties or ()]
+    lines += [_adjustment(adjustment, included) for adjustment in node.order_adjustments]
     return Refund(
-        id=number_of(raw["id"]),
-        order_id=number_of(order["id"]),
-        order_number=order["name"],
-        refunded_at=moment(raw["processedAt"]),
-        updated_at=moment(raw["updatedAt"]),
-        currency=_currency(order["currencyCode"]),
+        id=number_of(node.id),
+        order_id=number_of(order.id),
+        order_number=order.name,
+        refunded_at=moment(node.processed_at),
+        updated_at=moment(node.updated_at),
+        currency=_currency(order.currency_code),
         total=sum_of(lines, included),
         tax_total=sum((line.tax_amount for line in lines), ZERO),
         taxes_included=included,
-        is_test=bool(order["test"]),
+        is_test=bool(order.test),
         customer=_party(order),
         lines=tuple(lines),
-        payments=_payments(raw["transactions"], {"REFUND"}),
-        reason=raw["note"] or "",
+        payments=_payments(node.transactions, _GIVEN_BACK),
+        reason=node.note or "",
         country=_country(order),
     )
 
 
-def _refunded_item(node: Raw) -> SaleLine:
-    item = node["lineItem"]
+def _refunded_item(refunded: RefundedItem) -> SaleLine:
+    item = refunded.line_item
     return SaleLine(
-        kind="gift_card" if item["isGiftCard"] else "item",
-        description=item["name"],
-        quantity=Decimal(str(node["quantity"])),
-        amount=money(node["subtotalSet"]),
-        sku=item["sku"] or "",
-        taxes=shared_out(money(node["totalTaxSet"]), taxes(item)),
+        kind="gift_card" if item.is_gift_card else "item",
+        description=item.name,
+        quantity=_quantity(refunded.quantity),
+        amount=money(refunded.subtotal_set),
+        sku=item.sku or "",
+        taxes=shared_out(money(refunded.total_tax_set), taxes(item.tax_lines)),
     )
 
 
-def _refunded_shipping(node: Raw) -> SaleLine:
+def _refunded_shipping(refunded: RefundedShipping) -> SaleLine:
     return SaleLine(
         kind="shipping",
-        description=node["shippingLine"]["title"],
-        amount=money(node["subtotalAmountSet"]),
-        taxes=shared_out(money(node["taxAmountSet"]), taxes(node["shippingLine"])),
+        description=refunded.shipping_line.title,
+        amount=money(refunded.subtotal_amount_set),
+        taxes=shared_out(money(refunded.tax_amount_set), taxes(refunded.shipping_line.tax_lines)),
     )
 
 
-def _refunded_duty(node: Raw) -> SaleLine:
-    return SaleLine(kind="duty", description="Duties", amount=money(node["amountSet"]))
+def _refunded_duty(duty: RefundedDuty) -> SaleLine:
+    return SaleLine(kind="duty", description="Duties", amount=money(duty.amount_set))
 
 
-def _adjustment(node: Raw, taxes_included: bool) -> SaleLine:
-    tax = -money(node["taxAmountSet"])
-    reason = str(node["reason"] or "Refund discrepancy").replace("_", " ").capitalize()
+def _adjustment(adjustment: Adjustment, taxes_included: bool) -> SaleLine:
+    tax = -money(adjustment.tax_amount_set)
+    reason = (adjustment.reason or "Refund discrepancy").replace("_", " ").capitalize()
     return SaleLine(
         kind="adjustment",
         description=reason,
-        amount=-money(node["amountSet"]) + (tax if taxes_included else ZERO),
+        amount=-money(adjustment.amount_set) + (tax if taxes_included else ZERO),
         taxes=shared_out(tax, ()),
     )
 
 
-def _payments(transactions: list[Raw], kinds: set[str]) -> tuple[SalePayment, ...]:
+def _payments(transactions: Sequence[Transaction], kinds: frozenset[str]) -> tuple[SalePayment, ...]:
     """Money that really moved, cash rounding included."""
     return tuple(
-        SalePayment(
-            id=number_of(paid["id"]),
-            method=paid["formattedGateway"] or paid["gateway"] or "",
-            amount=money(paid["amountSet"]) + money(paid["amountRoundingSet"]),
-            paid_at=moment(paid["processedAt"]),
-            fee_amount=sum((amount(fee["amount"]) for fee in paid["fees"]), ZERO),
-        )
-        for paid in transactions
-        if paid["status"] == "SUCCESS" and paid["kind"] in kinds
+        [
+            SalePayment(
+                id=number_of(paid.id),
+                method=paid.formatted_gateway or paid.gateway or "",
+                amount=money(paid.amount_set) + money(paid.amount_rounding_set),
+                paid_at=moment(paid.processed_at),
+                fee_amount=sum((amount(fee.amount.amount) for fee in paid.fees), ZERO),
+            )
+            for paid in transactions
+            if paid.status == "SUCCESS" and paid.kind in kinds
+        ]
     )
 
 
-def _party(raw: Raw) -> Party:
+def _party(node: Head) -> Party:
     """The customer, or a guest by the name on the address."""
-    customer, billing = raw["customer"] or {}, raw["billingAddress"] or {}
-    guest = billing.get("name") or (raw["shippingAddress"] or {}).get("name") or raw["email"] or ""
+    customer, billing = node.customer, node.billing_address
+    name = customer.display_name if customer is not None else ""
     return Party(
-        id=number_of(customer.get("id", "")),
-        name=customer.get("displayName") or guest,
-        email=raw["email"] or "",
-        country=billing.get("countryCodeV2") or "",
+        id=number_of(customer.id) if customer is not None else "",
+        name=name or _guest(node),
+        email=node.email or "",
+        country=(billing.country_code_v2 if billing is not None else "") or "",
     )
 
 
-def _country(raw: Raw) -> str:
+def _guest(node: Head) -> str:
+    for place in (node.billing_address, node.shipping_address):
+        if place is not None and place.name:
+            return place.name
+    return node.email or ""
+
+
+def _country(node: Head) -> str:
     """Where the goods went, else who paid: what decides on tax."""
-    for place in (raw["shippingAddress"], raw["billingAddress"]):
-        if place and place["countryCodeV2"]:
-            return str(place["countryCodeV2"])
+    for place in (node.shipping_address, node.billing_address):
+        if place is not None and place.country_code_v2:
+            return place.country_code_v2
     return ""
 
 
@@ -279,10 +348,10 @@ def _currency(code: str) -> str:
 
 def read_payout(raw: Raw) -> Payout:
     """Reserves, advances and retried payouts are what is left between the parts and the net."""
-    summary = {name: amount(value) for name, value in raw["summary"].items()}
+    summary = {name: amount(value["amount"]) for name, value in raw["summary"].items()}
     gross, refunds = summary["chargesGross"], abs(summary["refundsFeeGross"])
     fees = sum((value for name, value in summary.items() if name.endswith(("Fee", "Fees"))), ZERO)
-    net = amount(raw["net"])
+    net = amount(raw["net"]["amount"])
     if raw["transactionType"] == "WITHDRAWAL":
         net = -abs(net)
     issued_at = moment(raw["issuedAt"])

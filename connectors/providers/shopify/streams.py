@@ -8,9 +8,9 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from connectors.providers.shopify import writing
+from connectors.providers.shopify import nodes, writing
 from connectors.providers.shopify.client import GRAPHQL, InvalidVariables, ShopifyClient
-from connectors.providers.shopify.listing import OVERLAP, Chunk, by_ids, chunks
+from connectors.providers.shopify.listing import OVERLAP, Chunk, as_text, by_ids, chunks
 from connectors.providers.shopify.queries import (
     ALL_CUSTOMERS,
     ALL_PAYOUTS,
@@ -24,6 +24,7 @@ from connectors.providers.shopify.queries import (
 )
 from connectors.providers.shopify.reading import (
     Raw,
+    node_source,
     number_of,
     read_company,
     read_customer,
@@ -31,10 +32,11 @@ from connectors.providers.shopify.reading import (
     read_payout,
     read_refund,
     source,
+    text_source,
 )
 from connectors.sdk.client import Client
 from connectors.sdk.errors import RecordRejected
-from connectors.sdk.records import Company, Customer, Order, Payout, Record, Refund
+from connectors.sdk.records import Company, Customer, Order, Payout, Refund
 from connectors.sdk.streams import (
     Cursor,
     Draft,
@@ -105,18 +107,17 @@ class ListedStream(Stream):
 
     listing: ClassVar[Listing]
     page_size = 2000
-    stamp_field: ClassVar[str] = "updatedAt"
     overlap: ClassVar[dt.timedelta] = OVERLAP
     deletes: ClassVar[Literal["flag", "feed", "listing", "never"]] = "never"
 
     @abstractmethod
-    def read(self, raw: Raw) -> Record:
-        """One row of the list as a standard record."""
+    def row(self, row: str) -> SourceRecord | RejectedRow:
+        """One row of the list."""
 
     def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
         shop = _client(client)
         for rows, going_on, total, is_last in self.listed(shop, cursor):
-            yield _page(self.rows(rows), going_on, total, is_last)
+            yield _page(map(self.row, rows), going_on, total, is_last)
             del rows  # while the next ones are gathered
 
     def listed(self, client: ShopifyClient, cursor: Cursor | None) -> Iterator[Chunk]:
@@ -124,11 +125,7 @@ class ListedStream(Stream):
 
     def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
         shop = _client(client)
-        return _page(self.rows(by_ids(shop, self.listing.shape, external_ids)), {})
-
-    def rows(self, raws: Iterable[Raw]) -> Iterator[SourceRecord | RejectedRow]:
-        for raw in raws:
-            yield source(raw, self.read, self.stamp_field)
+        return _page(map(self.row, as_text(by_ids(shop, self.listing.shape, external_ids))), {})
 
 
 class Orders(ListedStream):
@@ -160,8 +157,8 @@ class Orders(ListedStream):
         Field("note", "Notes"),
     )
 
-    def read(self, raw: Raw) -> Order:
-        return read_order(raw)
+    def row(self, row: str) -> SourceRecord | RejectedRow:
+        return node_source(row, nodes.ORDER, read_order)
 
     def pages(self, client: Client, cursor: Cursor | None) -> Iterator[Page]:
         """Refunds wait until they fill their queries: the cursor holds them (`refunds`), and that they are asked for before any
@@ -177,7 +174,7 @@ class Orders(ListedStream):
             waiting = [*waiting, *_refunds_of(rows)]
             is_due = bool(waiting) and (is_last or len(waiting) >= REFUNDS_WAITING)
             kept = {**going_on, **_kept(waiting, is_due=is_due)}
-            yield _page(self.rows(rows), kept, total, is_last and not waiting)
+            yield _page(map(self.row, rows), kept, total, is_last and not waiting)
             del rows  # while the next ones are gathered
             if is_due:
                 waiting = yield from _refund_pages(shop, waiting, going_on, is_last=is_last)
@@ -185,14 +182,18 @@ class Orders(ListedStream):
     def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
         """With their refunds."""
         shop = _client(client)
-        orders = by_ids(shop, self.listing.shape, external_ids)
+        orders = as_text(by_ids(shop, self.listing.shape, external_ids))
         refunds = by_ids(shop, REFUND, _refunds_of(orders))
-        return _page([*self.rows(orders), *(source(raw, read_refund) for raw in refunds)], {})
+        return _page([*map(self.row, orders), *_read_refunds(refunds)], {})
 
 
-def _refunds_of(orders: Iterable[Raw]) -> list[str]:
+def _refunds_of(orders: Iterable[str]) -> list[str]:
     """The refunds of these orders, which neither a page nor a bulk operation may list in full."""
-    return [number_of(refund["id"]) for order in orders for refund in order["refunds"]]
+    return [number_of(refund.id) for order in orders for refund in nodes.WITH_REFUNDS.decode(order).refunds]
+
+
+def _read_refunds(found: Sequence[Raw]) -> list[SourceRecord | RejectedRow]:
+    return [node_source(row, nodes.REFUND, read_refund) for row in as_text(found)]
 
 
 def _kept(waiting: Sequence[str], *, is_due: bool) -> Cursor:
@@ -209,7 +210,7 @@ def _refund_pages(
         found, waiting = by_ids(client, REFUND, waiting[:asked]), waiting[asked:]
         is_due = is_last or len(waiting) >= REFUND.most
         kept = {**place, **_kept(waiting, is_due=is_due)}
-        yield _page((source(raw, read_refund) for raw in found), kept, is_last=is_last and not waiting)
+        yield _page(_read_refunds(found), kept, is_last=is_last and not waiting)
     return waiting
 
 
@@ -241,7 +242,7 @@ class Refunds(Stream):
         yield _page((), cursor or {})
 
     def fetch(self, client: Client, external_ids: Sequence[str]) -> Page:
-        return _page((source(raw, read_refund) for raw in by_ids(_client(client), REFUND, external_ids)), {})
+        return _page(_read_refunds(by_ids(_client(client), REFUND, external_ids)), {})
 
 
 class Payouts(ListedStream):
@@ -251,7 +252,6 @@ class Payouts(ListedStream):
     label = "Payouts"
     record = Payout
     listing = ALL_PAYOUTS
-    stamp_field = "issuedAt"
     overlap = dt.timedelta(days=30)
     poll_seconds = 3600
     fields = (
@@ -267,8 +267,8 @@ class Payouts(ListedStream):
         Field("bank_reference", "Trace ID", hint="The bank's reference of the transfer"),
     )
 
-    def read(self, raw: Raw) -> Payout:
-        return read_payout(raw)
+    def row(self, row: str) -> SourceRecord | RejectedRow:
+        return text_source(row, read_payout, "issuedAt")
 
 
 class Customers(ListedStream, WritableStream):
@@ -291,8 +291,8 @@ class Customers(ListedStream, WritableStream):
         Field("address.country", "Country/region", "choice"),
     )
 
-    def read(self, raw: Raw) -> Customer:
-        return read_customer(raw)
+    def row(self, row: str) -> SourceRecord | RejectedRow:
+        return text_source(row, read_customer)
 
     def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
         """Shopify takes an e-mail address or phone number once, so a repetition is refused; then it is looked up.
@@ -314,7 +314,7 @@ class Customers(ListedStream, WritableStream):
         found = by_ids(shop, CUSTOMERS, [external_id])
         if not found:
             return RecordRejected("This customer no longer exists in Shopify.", code="missing_reference")
-        current = source(found[0], self.read)
+        current = source(found[0], read_customer)
         if version and isinstance(current, SourceRecord) and current.version != version:
             return RecordRejected("This customer was changed in Shopify meanwhile.", code="stale")
         address_id = (found[0]["defaultAddress"] or {}).get("id", "")

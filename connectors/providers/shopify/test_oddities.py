@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
@@ -11,18 +10,19 @@ from typing import Any
 import httpx
 import pytest
 
-from connectors.providers.shopify import bulk, client, streams
+from connectors.providers.shopify import bulk, client, nodes, reading, streams
 from connectors.providers.shopify.amounts import Unreadable, shared_out
 from connectors.providers.shopify.listing import PAGES_BEFORE_BULK
 from connectors.providers.shopify.queries import ORDER, ORDERS, REFUND
-from connectors.providers.shopify.reading import read_order
 from connectors.providers.shopify.simulated_world import KESTREL, PLACED, World, all_records, refund_of, sale
 from connectors.providers.shopify.simulator_bulk import InvalidBulkQuery, export_of
 from connectors.providers.shopify.simulator_shop import money
 from connectors.providers.shopify.streams import Customers, Orders, Payouts, Refunds
 from connectors.providers.shopify.webhooks import WEBHOOKS
+from connectors.sdk.client import dump_json
 from connectors.sdk.errors import ConfigurationError, RateLimited, ReconnectRequired
 from connectors.sdk.records import Customer, Order, Party, SaleLine, Tax
+from connectors.sdk.streams import RejectedRow
 from connectors.testing.faults import Fault
 
 
@@ -218,6 +218,45 @@ def test_storage_that_knows_no_parts_sends_everything(world: World) -> None:
     assert len(all_records(iter(first))) + len(rest) == 10
 
 
+def test_a_row_of_a_bulk_file_is_kept_as_it_came(world: World) -> None:
+    """Put together from lines without being written anew: spaces, escapes and digits stay, only the parent's name goes."""
+    parent = '{"id":"gid:\\/\\/shopify\\/Order\\/1", "note":"Caf\\u00e9", "updatedAt":"2026-10-03T09:15:00Z"}'
+    first = '{"id":"gid://shopify/LineItem/11","rate":0.200,"__parentId":"gid://shopify/Order/1"}'
+    second = '{"__parentId":"gid://shopify/Order/1","id":"gid://shopify/LineItem/12","rate":1e-1}'
+    lines = [f"{line}\n".encode() for line in (parent, first, second)]
+
+    class File:
+        def download(self, url: str, at: int) -> Iterator[tuple[int, str, nodes.Line]]:
+            for line in lines:
+                at += len(line)
+                yield at, *world.client._row(line)
+
+    file: Any = File()
+    ((row, stamped, place),) = bulk.rows(file, "file", ORDER, begin=bulk.Place(), lines=3)
+    assert row == (
+        parent[:-1] + ',"lineItems":[{"id":"gid://shopify/LineItem/11","rate":0.200},'
+        '{"id":"gid://shopify/LineItem/12","rate":0.1}],"shippingLines":[]}'
+    )
+    assert (stamped, place) == ("2026-10-03T09:15:00Z", bulk.Place(sum(map(len, lines)), 3))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ({"totalPriceSet": {"shopMoney": {"amount": "a lot"}}}, "Shopify sent 'a lot' where an amount belongs"),
+        ({"totalPriceSet": {"shopMoney": "10.00"}}, "in a shape we do not know"),
+        ({"updatedAt": "2026-10-03T09:15:00"}, "without its time zone"),
+        ({"lineItems": None}, "in a shape we do not know"),
+    ],
+)
+def test_an_order_that_cannot_be_read_is_kept_with_the_reason(world: World, damage: Any, words: str) -> None:
+    raw = {**order_body(world, sale(1001)), **damage}
+    found = Orders().row(dump_json(raw).decode())
+    assert isinstance(found, RejectedRow)
+    assert (found.external_id, found.raw) == ("1001", raw)
+    assert words in found.reason
+
+
 def test_a_bulk_operation_that_is_gone_is_started_again(world: World) -> None:
     world.plant(sale(1001))
     started = next(Orders().pages(world.client, None))
@@ -292,7 +331,12 @@ def test_a_shop_that_is_closed_is_explained(world: World, status: int, error: ty
 
 def order_body(world: World, order: Order) -> dict[str, Any]:
     world.plant(order)
-    return copy.deepcopy(Orders().fetch(world.client, [order.id]).records[0].raw)
+    body: dict[str, Any] = Orders().fetch(world.client, [order.id]).records[0].raw_body
+    return body
+
+
+def read_order(raw: dict[str, Any]) -> Order:
+    return reading.read_order(nodes.ORDER.decode(dump_json(raw)))
 
 
 def test_a_cent_lost_in_conversion_becomes_a_rounding_line(world: World) -> None:
