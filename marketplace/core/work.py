@@ -81,11 +81,13 @@ NOTHING = Also("1")
 
 @dataclass
 class Running:
-    """What this thread is doing, since when, and when it last looked whether somebody else waits."""
+    """What this thread is doing, since when, and when it last looked whether somebody else waits. `told`: how often it had been asked
+    for, or told to look, when the lease was prolonged last."""
 
     claim: Claim
     since: float = field(default_factory=time.monotonic)
     looked_at: float = field(default_factory=time.monotonic)
+    told: int = 0
 
     @property
     def slice(self) -> float:
@@ -113,6 +115,13 @@ def request_work(
         lane, due_at = cursor.fetchone()
     _asked.note(tenant_id, lane, due_at, is_now=not delay)
     transaction.on_commit(_announce)
+
+
+def tell_worker(*, tenant_id: uuid.UUID, kind: str, key: str) -> None:
+    """Whoever is at this work is to look again before it does anything irrevocable (see `told_so_far`). Asks for nothing: without
+    such work nothing happens."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TELL, [tenant_id, kind, key])
 
 
 class _Asked(threading.local):
@@ -207,9 +216,11 @@ def _claimed(row: tuple[Any, ...] | None, token: uuid.UUID) -> Claim | None:
 
 def hold_lease(claim: Claim, also: Also = NOTHING) -> tuple[Any, ...]:
     """Prolong the lease right before something irrevocable. `also` is evaluated in the same statement, only when the lease is held;
-    answers its values. Raises `LeaseLost`."""
+    answers how often the work was asked for by now, and the values of `also`. Raises `LeaseLost`."""
     with connection.cursor() as cursor:
-        cursor.execute(f"{_PROLONG} RETURNING {also.sql}", [LEASE_SECONDS, claim.id, claim.token, *also.parameters])
+        cursor.execute(
+            f"{_PROLONG} RETURNING requests, {also.sql}", [LEASE_SECONDS, claim.id, claim.token, *also.parameters]
+        )
         found: tuple[Any, ...] | None = cursor.fetchone()
     if found is None:
         raise LeaseLost(f"{claim.kind} {claim.key}")
@@ -270,7 +281,8 @@ def check_lease(also: Also = NOTHING) -> tuple[Any, ...]:
     """`hold_lease` for the work this thread is doing; no lease to check when called outside a worker. Raises `LeaseLost`."""
     running = _current.get()
     if running is not None:
-        return hold_lease(running.claim, also)
+        running.told, *values = hold_lease(running.claim, also)
+        return tuple(values)
     return without_lease(also)
 
 
@@ -287,6 +299,13 @@ def asked_so_far() -> int:
     """How often the work this thread is doing had been asked for when it was claimed; 0 outside a worker."""
     running = _current.get()
     return 0 if running is None else running.claim.requests
+
+
+def told_so_far() -> int:
+    """How often the work this thread is doing had been asked for, or told to look, when its lease was checked last; 0 outside a
+    worker."""
+    running = _current.get()
+    return 0 if running is None else running.told
 
 
 def slice_is_over() -> bool:
@@ -371,6 +390,11 @@ _REQUEST = """
     SET requests = core_workitem.requests + 1, due_at = LEAST(core_workitem.due_at, excluded.due_at),
         is_long = core_workitem.is_long OR excluded.is_long
     RETURNING is_long, due_at
+"""
+# Counted like an asking, so the one who finishes it looks once more: what it was told may have come too late for it.
+_TELL = """
+    UPDATE public.core_workitem SET requests = requests + 1
+    WHERE tenant_id = %s AND kind = %s AND key = %s AND lease_token IS NOT NULL
 """
 _ANNOUNCE = f"""
     INSERT INTO public.core_tenantturn (tenant_id, is_long, ready_at)

@@ -12,7 +12,7 @@ from django.db import connection as database
 from connectors.registry import connector
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
-from marketplace.core.work import request_work
+from marketplace.core.work import request_work, tell_worker
 from marketplace.cutover.gate import DEFAULT_TARGETS, Condition, conditions, target_of
 from marketplace.cutover.models import Pair, SandboxCase, StageMove, Verdict
 from marketplace.cutover.pairing import pair_flow
@@ -117,6 +117,7 @@ def _consequences(flow: Flow, from_stage: str) -> dict[str, int]:
             flow=flow, reverses=None, state__in=[Posting.State.PLANNED, Posting.State.SHADOW]
         )
         done["postings withdrawn"] = stale.update(state=Posting.State.WITHDRAWN)
+        _stop_writing(flow)
         Pair.objects.filter(flow=flow).exclude(posting__state=Posting.State.SHADOW).delete()
         done["records looked at again"] = (
             RecordOutcome.objects.filter(flow=flow)
@@ -195,8 +196,14 @@ def agree_targets(*, flow: Flow, targets: Mapping[str, int | str], user: User) -
 
 
 def pause_flow(*, flow: Flow, user: User) -> None:
-    """Nothing more is planned or written until somebody resumes; what is being sent at this moment is finished."""
-    _set_paused(flow, user, is_paused=True)
+    """Nothing more is planned or written until somebody resumes; the one request that is being sent at this moment is finished."""
+    flow = _set_paused(flow, user, is_paused=True)
+    _stop_writing(flow)
+
+
+def _stop_writing(flow: Flow) -> None:
+    """Whoever is writing sends nothing more of this flow."""
+    tell_worker(tenant_id=current_tenant().pk, kind="post", key=str(flow.target_id))
 
 
 def resume_flow(*, flow: Flow, user: User) -> None:

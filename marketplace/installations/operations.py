@@ -26,7 +26,7 @@ from marketplace.audit.operations import record_act
 from marketplace.catalogue.queries import purpose_of, scopes_in_words
 from marketplace.core.clock import now, shared_now
 from marketplace.core.models import ConsentState, WebhookRoute
-from marketplace.core.work import request_work
+from marketplace.core.work import request_work, tell_worker
 from marketplace.installations.clients import is_offered, oauth_for
 from marketplace.installations.models import Connection, ConsentEntry, Installation
 from marketplace.installations.vault import open_sealed, seal, store_tokens
@@ -368,6 +368,7 @@ def uninstall(*, connection: Connection, user: User) -> dict[str, str]:
         environment=connection.environment,
         organisation_id=connection.organisation_id,
     ).exists()
+    written_to = {connection.pk, *connection.flows_out.values_list("target_id", flat=True)}
     paused = connection.flows_out.update(is_paused=True) + connection.flows_in.update(is_paused=True)
     connection.state = Connection.State.DISCONNECTED
     connection.problem = ""
@@ -394,6 +395,8 @@ def uninstall(*, connection: Connection, user: User) -> dict[str, str]:
         summary=f"Disconnected {connection}",
         details=report,
     )
+    for ledger in sorted(written_to):
+        tell_worker(tenant_id=owner.pk, kind="post", key=str(ledger))
     request_work(tenant_id=owner.pk, kind="shared" if is_shared else "revoke", key=str(connection.pk))
     return report
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from django.db import connection as database
 
 from connectors.registry import connector
 from connectors.sdk.errors import OutcomeUnknown
-from marketplace.core.work import Also, check_lease
+from marketplace.core.work import Also, check_lease, told_so_far
 from marketplace.installations.models import Connection
 from marketplace.posting.models import PostingBatch
 
@@ -40,21 +40,40 @@ def sending_lasts(connection: Connection) -> dt.timedelta:
     return min(most, key_lasts(connection) or most)
 
 
+class Unwanted(Exception):
+    """A request that may not be sent any more was stopped before its first byte."""
+
+
 @dataclass
 class Gate:
-    """Stands before each write of one writer. `batch` is the committed intent the writes belong to, once there is one."""
+    """Stands before each write of one writer. `batch` is the committed intent the writes belong to, once there is one. `told`: what the
+    writer had been told (see `core.work`) when it committed its intents; None before it ever did."""
 
     batch: PostingBatch | None = None
+    told: int | None = None
+    _is_wanted: Callable[[], bool] | None = None
     _held: str | None = None
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Raises `LeaseLost`, and `OutcomeUnknown` when it is too late: an earlier part of the request may have been sent."""
+        """Raises `LeaseLost`, and `OutcomeUnknown` when it is too late: an earlier part of the request may have been sent. Raises
+        `Unwanted` only before any part was."""
         if self.batch is None:
             check_lease()
         else:
             self._pass(self.batch)
+            self._look(self.batch)
         yield
+
+    def _look(self, batch: PostingBatch) -> None:
+        """Told something since the intent, the writer looks whether the request is still wanted, and passes once more: looking takes
+        its time. Of a request that was begun, the rest is sent."""
+        told, is_wanted, self._is_wanted = self.told, self._is_wanted, None
+        while is_wanted is not None and told != told_so_far():
+            told = told_so_far()
+            if not is_wanted():
+                raise Unwanted
+            self._pass(batch)
 
     def _pass(self, batch: PostingBatch) -> None:
         """The lease, the deadline and the lock in one statement, which lets go of the lock of the request before."""
@@ -69,13 +88,14 @@ class Gate:
             raise OutcomeUnknown("Another worker has not finished sending it.")
 
     @contextmanager
-    def open_for(self, batch: PostingBatch) -> Iterator[None]:
-        """While the block runs, writes belong to this intent. Its lock is held until the next one passes, or `close`."""
-        self.batch = batch
+    def open_for(self, batch: PostingBatch, is_wanted: Callable[[], bool] | None = None) -> Iterator[None]:
+        """While the block runs, writes belong to this intent. Its lock is held until the next one passes, or `close`. `is_wanted`
+        is asked before the first byte, when the writer has been told something since the intent."""
+        self.batch, self._is_wanted = batch, is_wanted
         try:
             yield
         finally:
-            self.batch = None
+            self.batch = self._is_wanted = None
 
     def close(self) -> None:
         """Nothing of this writer is on its way any more."""

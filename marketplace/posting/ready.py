@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 import msgspec
 from django.db import connection as database
+from django.db.models import Q
 
 from connectors.sdk import records
 from connectors.sdk.records import decode
 from connectors.sdk.streams import Draft
 from marketplace.core.clock import now
 from marketplace.installations.models import Connection
-from marketplace.mapping.models import Flow
+from marketplace.mapping.models import Flow, Stage
 from marketplace.posting.planning import writes_drafts
+
+WRITING_STAGES = (Stage.PILOT, Stage.LIVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,13 @@ def postings_as_sent(posting_ids: Sequence[int]) -> list[Ready]:
     with database.cursor() as cursor:
         cursor.execute(_NAMED, [list(posting_ids)])
         return [Ready(*row) for row in cursor.fetchall()]
+
+
+def may_be_written(postings: Iterable[Ready]) -> bool:
+    """Whether no flow of these was paused, or moved to a step at which nothing is written, since they were read."""
+    flows = {posting.flow_id for posting in postings if not posting.is_reversing}
+    stopped = Q(is_paused=True) | ~Q(stage__in=WRITING_STAGES)
+    return not Flow.objects.filter(stopped, pk__in=flows).exists()
 
 
 def drafts_of(postings: Iterable[Ready], connection: Connection) -> list[Draft]:

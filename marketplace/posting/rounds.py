@@ -38,12 +38,13 @@ class Answered:
 class Sent:
     """What became of the requests of a round. After the first one that failed none was begun.
 
-    `unsent` were never begun: no byte of them left. `refused` surely wrote nothing, `doubtful` may have. `trouble` is raised once
+    `unsent` were never begun: no byte of them left. Nor of the `unwanted`, which somebody stopped; the others go on. `refused` surely wrote nothing, `doubtful` may have. `trouble` is raised once
     all this is committed; a request that met something nobody expected is in none of these, and looked up before anything else.
     """
 
     answered: list[Answered] = field(default_factory=list)
     unsent: list[Sending] = field(default_factory=list)
+    unwanted: list[Sending] = field(default_factory=list)
     refused: tuple[Sending, ConnectorError] | None = None
     doubtful: tuple[Sending, ConnectorError] | None = None
     trouble: Exception | None = None
@@ -58,8 +59,8 @@ def settle(sent: Sent) -> None:
     if sent.doubtful is not None:
         sending, error = sent.doubtful
         mark_uncertain(sending.batch, error)
-    if sent.unsent:
-        give_back([sending.batch for sending in sent.unsent])
+    if sent.unsent or sent.unwanted:
+        give_back([sending.batch for sending in (*sent.unwanted, *sent.unsent)])
 
 
 def _settle_answered(answered: Sequence[Answered]) -> None:

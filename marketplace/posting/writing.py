@@ -25,7 +25,7 @@ from connectors.sdk.client import Client
 from connectors.sdk.errors import ConnectorError, OutcomeUnknown
 from connectors.sdk.streams import Draft, Outcome, WritableStream
 from marketplace.core.restoring import restored_at
-from marketplace.core.work import LeaseLost, holding_lease, slice_is_over, slice_left
+from marketplace.core.work import LeaseLost, holding_lease, slice_is_over, slice_left, told_so_far
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.installations.vault import ConnectionToken, HeldToken
@@ -38,14 +38,15 @@ from marketplace.posting.batches import (
     intend_again,
     pause_after,
 )
-from marketplace.posting.intent import Gate
+from marketplace.posting.intent import Gate, Unwanted
 from marketplace.posting.keys import batch_key
 from marketplace.posting.models import PostingBatch
-from marketplace.posting.ready import Ready, drafts_of, ready_postings
+from marketplace.posting.ready import Ready, drafts_of, may_be_written, ready_postings
 from marketplace.posting.restoring import settle_forgotten
 from marketplace.posting.rounds import Answered, Sending, Sent, settle
 from marketplace.posting.uncertain import Unconfirmed, look_up
 from marketplace.posting.updating import is_stale, read_again
+from tenants.context import tenant
 from tenants.models import Tenant
 
 WRITE_ORDER = ("customer", "invoice", "credit_note", "customer_payment", "bank_transfer", "expense")
@@ -134,6 +135,7 @@ def _turn(writer: Writer, sent: Sent, *, may_go_on: bool) -> list[Sending]:
         except Exception as error:
             trouble = error
     with holding_lease(writer.owner):
+        writer.gate.told = told_so_far()
         sendings = _commit_intents(writer, chosen)
         settle(sent)
         if may_go_on and trouble is None and not writer.ahead:
@@ -249,6 +251,8 @@ def _send_all(writer: Writer, sendings: Sequence[Sending]) -> Sent:
         sending = sent.unsent.pop(0)
         try:
             sent.answered.append(_send(writer, sending))
+        except Unwanted:
+            _keep_back(sent, sending)
         except OutcomeUnknown as error:
             sent.doubtful = (sending, error)
         except ConnectorError as error:
@@ -266,13 +270,26 @@ def _send_all(writer: Writer, sendings: Sequence[Sending]) -> Sent:
     return sent
 
 
+def _keep_back(sent: Sent, sending: Sending) -> None:
+    """No byte of it left; what it repeats may have arrived all the same."""
+    if sending.is_repeat:
+        sent.doubtful = (sending, OutcomeUnknown("It was paused before it could be sent again; it is looked up."))
+    else:
+        sent.unwanted.append(sending)
+
+
 def _send(writer: Writer, sending: Sending) -> Answered:
     writer.client.calls = 0
-    with writer.gate.open_for(sending.batch):
+    with writer.gate.open_for(sending.batch, is_wanted=lambda: _is_wanted(writer, sending)):
         outcomes = _write(writer.client, sending)
     if len(outcomes) != len(sending.postings):
         raise RuntimeError(f"{len(outcomes)} outcomes for {len(sending.postings)} postings")
     return Answered(sending, outcomes, writer.client.calls)
+
+
+def _is_wanted(writer: Writer, sending: Sending) -> bool:
+    with tenant(writer.owner):
+        return may_be_written(sending.postings)
 
 
 def _write(client: Client, sending: Sending) -> list[Outcome]:

@@ -15,7 +15,11 @@ from connectors.registry import connector
 from connectors.sdk.records import Order
 from connectors.testing.faults import Fault
 from marketplace.core.models import WorkItem
+from marketplace.core.work import request_work
+from marketplace.cutover.operations import move_flow, pause_flow, resume_flow
 from marketplace.installations.models import Connection
+from marketplace.installations.operations import uninstall
+from marketplace.mapping.models import Stage
 from marketplace.posting import intent, rounds, writing
 from marketplace.posting.batches import KeyUsedBefore, UnableToPost
 from marketplace.posting.keys import documents_digest, request_key
@@ -202,6 +206,65 @@ def test_flow_paused_before_a_round_is_committed_sends_nothing(ledger: Books) ->
     with first(writing, "_commit_intents", on_call(1, lambda: pause(ledger, is_paused=True))):
         ledger.write()
     assert ledger.entries() == [] and batches(ledger) == []
+
+
+def stop_by_pausing(ledger: Books) -> None:
+    with tenant_context(ledger.owner):
+        pause_flow(flow=ledger.flow, user=ledger.user)
+
+
+def stop_by_a_step_back(ledger: Books) -> None:
+    with tenant_context(ledger.owner):
+        move_flow(flow=ledger.flow, to_stage=Stage.PARALLEL, user=ledger.user, today=ledger.flow.start_date)
+
+
+def stop_by_disconnecting(ledger: Books) -> None:
+    with tenant_context(ledger.owner):
+        uninstall(connection=ledger.connection, user=ledger.user)
+
+
+@pytest.mark.parametrize("stop", [stop_by_pausing, stop_by_a_step_back, stop_by_disconnecting])
+def test_stop_in_the_middle_of_a_round_keeps_the_next_request_back(
+    stop: Callable[[Books], None], ledger: Books
+) -> None:
+    """Before its first byte, and of those that follow no byte either."""
+    with first(writing, "_write", on_call(1, lambda: stop(ledger))):
+        work_once(ledger)
+    assert numbers(ledger) == ORDERS[:EACH]
+    assert states(ledger) == expected(posted=EACH, planned=3 * EACH)
+    assert [posting.attempts for posting in ledger.postings()] == [1] * EACH + [0] * 3 * EACH
+    assert {batch.state for batch in batches(ledger)} == {"settled"}
+
+
+def test_flow_paused_in_the_middle_of_a_round_goes_on_without_a_look_once_it_is_resumed(ledger: Books) -> None:
+    with first(writing, "_write", on_call(1, lambda: stop_by_pausing(ledger))):
+        work_once(ledger)
+    before = asked_for(ledger, LIST)
+    with tenant_context(ledger.owner):
+        resume_flow(flow=ledger.flow, user=ledger.user)
+    work_once(ledger)
+    assert asked_for(ledger, LIST) == before  # nothing had to be looked up
+    assert_all_there_once(ledger)
+
+
+def test_writer_that_is_asked_for_more_looks_and_goes_on(ledger: Books) -> None:
+    def ask() -> None:
+        request_work(tenant_id=ledger.owner.pk, kind="post", key=str(ledger.connection.pk))
+
+    with first(writing, "_write", on_call(1, ask)):
+        work_once(ledger)
+    assert_all_there_once(ledger)
+
+
+def test_repeat_that_is_paused_right_before_its_first_byte_stays_unconfirmed(ledger: Books) -> None:
+    ledger.simulator.faults.add(Fault(match=CREATE, kind="drop_before"))
+    work_once(ledger)
+    assert states(ledger) == expected(uncertain=EACH, planned=3 * EACH)
+    ledger.let_quiet_time_pass()
+    with first(writing, "_write", lambda: stop_by_pausing(ledger)):
+        work_once(ledger)
+    assert ledger.entries() == []
+    assert states(ledger) == expected(uncertain=EACH, planned=3 * EACH)
 
 
 def test_posting_that_somebody_is_changing_is_passed_over_and_not_waited_for(

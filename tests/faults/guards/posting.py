@@ -11,6 +11,7 @@ from connectors.sdk.errors import ConnectorError
 from connectors.sdk.streams import Written
 from marketplace.core import work
 from marketplace.core.clock import now
+from marketplace.cutover import operations as cutover
 from marketplace.posting import batches, intent, rounds, uncertain, writing
 from marketplace.posting.models import PostingBatch
 from marketplace.sync import operations as reading
@@ -114,6 +115,22 @@ def _() -> None:
 )
 def _() -> None:
     replace(rounds, "give_back", lambda unsent: None)
+
+
+@guard(
+    "what is paused is looked at right before the first byte",
+    noticed_by=ROUNDS + "stop_in_the_middle_of_a_round_keeps_the_next_request_back[stop_by_pausing]",
+)
+def _() -> None:
+    replace(intent.Gate, "_look", lambda gate, batch: None)
+
+
+@guard(
+    "a writer at work is told of a pause",
+    noticed_by=ROUNDS + "stop_in_the_middle_of_a_round_keeps_the_next_request_back[stop_by_pausing]",
+)
+def _() -> None:
+    replace(cutover, "_stop_writing", lambda flow: None)
 
 
 @guard(
