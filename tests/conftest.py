@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import redis
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.cache import cache
-from django.db import connection
 from django.test import Client
 
 from conftest import TEST_SCHEMAS
@@ -51,7 +50,7 @@ def charlie(db: None) -> User:
 
 
 @pytest.fixture
-def tenant(alice: User, bob: User, _clean_schemas: None) -> Tenant:
+def tenant(alice: User, bob: User) -> Tenant:
     return make_tenant(
         "Kestrel & Co",
         TEST_SCHEMAS[0],
@@ -63,7 +62,7 @@ def tenant(alice: User, bob: User, _clean_schemas: None) -> Tenant:
 
 
 @pytest.fixture
-def other_tenant(charlie: User, _clean_schemas: None) -> Tenant:
+def other_tenant(charlie: User) -> Tenant:
     return make_tenant("Marlow GmbH", TEST_SCHEMAS[1], {charlie: Role.OWNER}, "DE", "EUR", "Europe/Berlin")
 
 
@@ -83,26 +82,6 @@ def make_tenant(
     for user, role in members.items():
         Membership.objects.create(user=user, tenant=tenant, role=role)
     return tenant
-
-
-@pytest.fixture
-def _clean_schemas(request: pytest.FixtureRequest, db: None) -> Iterator[None]:
-    """Most tests roll back. What a test committed in the tenants' schemas is deleted, as `flush` does for shared tables."""
-    yield
-    if "transactional_db" in request.fixturenames or "live_server" in request.fixturenames:
-        _truncate_schemas()
-
-
-def _truncate_schemas() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT format('TRUNCATE %%s CASCADE', string_agg(format('%%I.%%I', schemaname, tablename), ', '))"
-            " FROM pg_tables WHERE schemaname = ANY(%s) AND tablename <> 'django_migrations'",
-            [list(TEST_SCHEMAS)],
-        )
-        statement = cursor.fetchone()[0]
-        if statement:
-            cursor.execute(statement)
 
 
 @pytest.fixture

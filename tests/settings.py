@@ -16,7 +16,7 @@ from marketplace.settings import REDIS_URL as _REDIS_URL
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-# `flush` after a transactional test must reach tables of tenants that refer to shared ones.
+# `flush` after a transactional test must reach the tables of tenants.
 DATABASES["default"]["ENGINE"] = "tests.backend"
 # Each test session has databases of its own; a connection kept open would stop them from being dropped.
 DATABASES["default"]["CONN_MAX_AGE"] = 0

@@ -13,7 +13,9 @@ class AuditEntry(models.Model):
 
     sequence = models.BigIntegerField(primary_key=True)
     at = models.DateTimeField()
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_constraint=False
+    )
     actor = models.CharField(max_length=200)
     action = models.CharField(max_length=60)
     subject_type = models.CharField(max_length=40)

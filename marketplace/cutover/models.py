@@ -67,7 +67,12 @@ class Pair(models.Model):
     resolution = models.CharField(max_length=12, choices=Resolution.choices, default=Resolution.OPEN)
     resolution_reason = models.TextField(blank=True)
     resolved_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
     )
     resolved_at = models.DateTimeField(null=True)
     paired_at = models.DateTimeField()
@@ -86,7 +91,6 @@ class Pair(models.Model):
             models.Index(
                 fields=["flow", "verdict", "occurred_on"], name="pair_by_verdict", condition=~Q(verdict="match")
             ),
-            models.Index(fields=["resolved_by"], name="pair_by_decider", condition=Q(resolved_by__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -100,8 +104,17 @@ class StageMove(models.Model):
     flow = models.ForeignKey("mapping.Flow", on_delete=models.PROTECT, related_name="moves")
     from_stage = models.CharField(max_length=10)
     to_stage = models.CharField(max_length=10)
-    moved_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
-    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    moved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
     conditions = models.JSONField(default=list)
     consequences = models.JSONField(default=dict)  # what the move did: pairs linked, postings withdrawn ...
     note = models.TextField(blank=True)

@@ -15,7 +15,9 @@ class Installation(models.Model):
     connector = models.CharField(max_length=40)
     connector_version = models.CharField(max_length=20)
     settings = models.JSONField(default=dict)
-    installed_by = models.ForeignKey("tenants.User", on_delete=models.PROTECT, related_name="+")
+    installed_by = models.ForeignKey(
+        "tenants.User", on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     installed_at = models.DateTimeField()
     uninstalled_at = models.DateTimeField(null=True)
     uninstall_report = models.JSONField(default=dict)
@@ -36,7 +38,9 @@ class ConsentEntry(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     installation = models.ForeignKey(Installation, on_delete=models.PROTECT, related_name="consents")
     kind = models.CharField(max_length=8, choices=Kind.choices)
-    user = models.ForeignKey("tenants.User", null=True, on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(
+        "tenants.User", null=True, on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     actor = models.CharField(max_length=200)
     connector_version = models.CharField(max_length=20)
     purpose = models.TextField()

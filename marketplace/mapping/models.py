@@ -48,7 +48,9 @@ class Flow(models.Model):
     parallel_from = models.DateField(null=True)
     parallel_until = models.DateField(null=True)
     targets = models.JSONField(default=dict)  # the gate's agreed figures: count_rate, money_rate, days
-    created_by = models.ForeignKey("tenants.User", on_delete=models.PROTECT, related_name="+")
+    created_by = models.ForeignKey(
+        "tenants.User", on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     created_at = models.DateTimeField()
 
     class Meta:
@@ -69,7 +71,9 @@ class MappingVersion(models.Model):
     spec = models.JSONField()
     digest = models.CharField(max_length=64)
     comment = models.CharField(max_length=200, blank=True)
-    created_by = models.ForeignKey("tenants.User", on_delete=models.PROTECT, related_name="+")
+    created_by = models.ForeignKey(
+        "tenants.User", on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     created_at = models.DateTimeField()
 
     class Meta:
@@ -92,7 +96,9 @@ class SourceOfTruth(models.Model):
     owner = models.ForeignKey("installations.Connection", on_delete=models.PROTECT, related_name="+")
     rule = models.CharField(max_length=8, choices=Rule.choices, default=Rule.OWNER)
     field_owners = models.JSONField(default=dict)  # field path -> connection id
-    decided_by = models.ForeignKey("tenants.User", on_delete=models.PROTECT, related_name="+")
+    decided_by = models.ForeignKey(
+        "tenants.User", on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     decided_at = models.DateTimeField()
 
     def __str__(self) -> str:

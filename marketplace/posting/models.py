@@ -53,7 +53,9 @@ class RecordOutcome(models.Model):
     amount = models.DecimalField(max_digits=18, decimal_places=4)
     currency = models.CharField(max_length=3, blank=True)
     is_replay_asked = models.BooleanField(default=False)
-    decided_by = models.ForeignKey("tenants.User", null=True, on_delete=models.PROTECT, related_name="+")
+    decided_by = models.ForeignKey(
+        "tenants.User", null=True, on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     decision = models.TextField(blank=True)
     updated_at = models.DateTimeField()
 
@@ -213,10 +215,14 @@ class Reversal(models.Model):
     effect = models.JSONField(default=list)
     trial_balance = models.JSONField(default=dict)  # see `trial_balances`
     problem = models.TextField(blank=True)
-    asked_by = models.ForeignKey("tenants.User", on_delete=models.PROTECT, related_name="+")
+    asked_by = models.ForeignKey(
+        "tenants.User", on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     asked_at = models.DateTimeField()
     planned_at = models.DateTimeField(null=True)
-    confirmed_by = models.ForeignKey("tenants.User", null=True, on_delete=models.PROTECT, related_name="+")
+    confirmed_by = models.ForeignKey(
+        "tenants.User", null=True, on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     confirmed_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
@@ -343,7 +349,9 @@ class Conflict(models.Model):
     state = models.CharField(max_length=8, choices=State.choices)
     rule = models.CharField(max_length=12, choices=Rule.choices)
     winner = models.CharField(max_length=6, choices=Winner.choices, blank=True)
-    decided_by = models.ForeignKey("tenants.User", null=True, on_delete=models.PROTECT, related_name="+")
+    decided_by = models.ForeignKey(
+        "tenants.User", null=True, on_delete=models.PROTECT, related_name="+", db_constraint=False, db_index=False
+    )
     found_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True)
 

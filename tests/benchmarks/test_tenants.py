@@ -59,7 +59,16 @@ class World:
     person: User
     first: Tenant
     pages: dict[str, tuple[int, float]]
-    new: float
+    new: New
+
+
+@dataclass(frozen=True)
+class New:
+    """What making a business took, the best of a few: seconds by the clock, as the person waits for it, and of CPU with the
+    database's."""
+
+    clock: float
+    cpu: float
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +102,7 @@ def _fill() -> World:
         owner=person, legal_name="First", country="GB", base_currency="GBP", time_zone="Europe/London"
     )
     pages = visit_all(person)
-    new = seconds_of_a_new_one(person)
+    new = cost_of_a_new_one(person)
     began = time.perf_counter()
     left = MANY - Tenant.objects.count()
     sizes = [min(AT_ONCE, left - start) for start in range(0, left, AT_ONCE)]
@@ -135,16 +144,16 @@ def make(person: User, count: int) -> None:
             )
 
 
-def seconds_of_a_new_one(person: User) -> float:
-    """By the clock, as the person who waits for it; the best of a few."""
-    took = []
+def cost_of_a_new_one(person: User) -> New:
+    clock, cpu = [], []
     for number in range(TRIES):
-        began = time.perf_counter()
+        began, ran = time.perf_counter(), cpu_seconds()
         create_business(
             owner=person, legal_name=f"New {number}", country="GB", base_currency="GBP", time_zone="Europe/London"
         )
-        took.append(time.perf_counter() - began)
-    return min(took)
+        clock.append(time.perf_counter() - began)
+        cpu.append(cpu_seconds() - ran)
+    return New(min(clock), min(cpu))
 
 
 def visit_all(person: User) -> dict[str, tuple[int, float]]:
@@ -172,11 +181,14 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def test_new_business_is_ready_as_fast_beside_a_thousand(world: World, unblocked: None) -> None:
-    many = seconds_of_a_new_one(world.person)
-    rows = [("alone", f"{world.new:.3f}", ""), (f"beside {MANY:,}", f"{many:.3f}", f"{PEER['new tenant']}")]
-    print_table("Making a business", ("", "s", "django-tenants, recorded"), rows)
-    print_figure(name="new_tenant_seconds", value=many, unit="s", target=0.25, is_met=many <= 0.25)
-    ratio = many / world.new
+    many = cost_of_a_new_one(world.person)
+    rows = [
+        ("alone", f"{world.new.cpu:.3f}", f"{world.new.clock:.3f}", ""),
+        (f"beside {MANY:,}", f"{many.cpu:.3f}", f"{many.clock:.3f}", f"{PEER['new tenant']}"),
+    ]
+    print_table("Making a business", ("", "CPU s", "s by the clock", "django-tenants, recorded"), rows)
+    print_figure(name="new_tenant_seconds", value=many.clock, unit="s", target=0.25, is_met=many.clock <= 0.25)
+    ratio = many.cpu / world.new.cpu
     print_figure(name="new_tenant_at_1000_to_alone", value=ratio, unit="ratio", target=1.2, is_met=ratio <= 1.2)
     assert ratio <= 2
 

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from django.apps import apps
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from tenants import provisioning
@@ -193,3 +193,22 @@ def test_asking_who_is_behind_costs_the_same_for_many(
     ensure_template()
     with django_assert_num_queries(3):  # type: ignore[operator]
         migrate_tenants()
+
+
+def test_no_tenants_table_has_a_key_into_another_schema() -> None:
+    """Each would be two triggers per tenant on the table it points to, and the server loads them all with it."""
+    ensure_template()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT conrelid::regclass::text, conname FROM pg_constraint
+            JOIN pg_class AS other ON other.oid = confrelid
+            WHERE contype = 'f' AND connamespace = %s::regnamespace AND other.relnamespace <> connamespace""",
+            [provisioning.TEMPLATE_SCHEMA],
+        )
+        assert cursor.fetchall() == []
+
+
+def test_people_are_deactivated_and_never_deleted() -> None:
+    person = User.objects.create_user("stays@example.com", full_name="Somebody Who Decided")
+    with connection.cursor() as cursor, pytest.raises(DatabaseError, match="never deleted"):
+        cursor.execute("DELETE FROM tenants_user WHERE id = %s", [person.pk])
