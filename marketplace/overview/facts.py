@@ -15,7 +15,7 @@ from connectors.sdk.records import Party, decode
 from connectors.sdk.records import Record as StandardRecord
 from connectors.sdk.streams import Field
 from marketplace.core.formatting import day_text, money_text
-from marketplace.mapping.labels import stream_fields
+from marketplace.mapping.labels import option_words, stream_fields
 from marketplace.mapping.scope import reach
 from marketplace.sync.models import Record
 
@@ -80,6 +80,8 @@ def _text(value: Any, kind: str, currency: str, zone: ZoneInfo) -> str:
         return f"{day_text(value.astimezone(zone))}, {value.astimezone(zone):%H:%M}"
     if isinstance(value, dt.date):
         return day_text(value)
+    if kind == "choice" and "_" in str(value):
+        return option_words(str(value))
     if isinstance(value, Party):
         return ", ".join(filter(None, (value.name, value.email)))
     return str(value)
