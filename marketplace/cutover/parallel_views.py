@@ -25,15 +25,14 @@ from marketplace.cutover.models import Pair, Verdict
 from marketplace.cutover.operations import UnableToResolve, compare_again, resolve_pairs
 from marketplace.cutover.queries import (
     Total,
+    comparison_under_way,
     data_types_of,
     forecast_of,
     open_count,
     pairs_of,
-    planning_under_way,
     sorted_pairs,
     trend_of,
     verdict_totals,
-    work_under_way,
 )
 from marketplace.cutover.sides import money_rows, side_rows
 from marketplace.cutover.words import difference_lines, ledger_name, moneys_text, source_words
@@ -63,7 +62,7 @@ def _parallel_page(request: TenantRequest, flow: Flow, resolve_form: ResolveForm
     pairs = sorted_pairs(pairs_of(flow, filters), request.GET.get("sort", ""))
     page = Paginator(pairs, PAGE).get_page(request.GET.get("page"))
     accounts = _accounts_in(page, flow)
-    work, planning = work_under_way("pair", str(flow.pk)), planning_under_way(flow)
+    work, planning = comparison_under_way(flow)
     context = frame(
         request,
         flow,

@@ -99,20 +99,26 @@ def cases_of(flow: Flow) -> dict[str, SandboxCase]:
 
 def work_under_way(kind: str, key: str) -> Work | None:
     """Whether the queue still has this work to do."""
-    owner = current_tenant().pk
-    item = WorkItem.objects.filter(tenant_id=owner, kind=kind, key=key).only("problem", "lease_until").first()
-    if item is None:
-        return None
+    return _works([kind], key).get(kind)
+
+
+def comparison_under_way(flow: Flow) -> tuple[Work | None, Work | None]:
+    """The comparison, and before it working out the source's records, with how far that is."""
+    works = _works(["pair", "plan"], str(flow.pk))
+    planning = works.get("plan")
+    done, total = planned_shares([flow])[flow.pk] if planning else (0, 0)
+    return works.get("pair"), replace(planning, done=done, total=total) if planning and done < total else None
+
+
+def _works(kinds: list[str], key: str) -> dict[str, Work]:
+    items = WorkItem.objects.filter(tenant_id=current_tenant().pk, kind__in=kinds, key=key)
+    return {item.kind: _work(item) for item in items.only("tenant_id", "kind", "key", "problem", "lease_until")}
+
+
+def _work(item: WorkItem) -> Work:
     problem = problem_words(item.problem) if item.problem else ""
-    told = progress_of_work(tenant_id=owner, kind=kind, key=key) if item.lease_until else None
+    told = progress_of_work(tenant_id=item.tenant_id, kind=item.kind, key=item.key) if item.lease_until else None
     return Work(problem=problem, done=told.done, total=told.total) if told else Work(problem=problem)
-
-
-def planning_under_way(flow: Flow) -> Work | None:
-    """How many of the source's records are worked out, while they are."""
-    work = work_under_way("plan", str(flow.pk))
-    done, total = planned_shares([flow])[flow.pk] if work else (0, 0)
-    return replace(work, done=done, total=total) if work and done < total else None
 
 
 def pilot_outcomes(flow: Flow) -> QuerySet[RecordOutcome]:

@@ -45,6 +45,8 @@ def _winners(truth: SourceOfTruth, flow: Flow) -> dict[str, str]:
 
 def base_currency_of(flow: Flow, owner: Tenant) -> str:
     """Of the target's books. Not every provider tells it when it is connected; its company details do."""
+    if flow.target.base_currency:
+        return flow.target.base_currency
     return _base_currency(flow, owner, next(iter(standard_records(flow.target, Company)), None))
 
 
