@@ -255,7 +255,8 @@ def _posting_against(line: ReversalLine, document: Record, needed: Posting | Non
     original, date = line.posting, line.entry_date
     assert date is not None
     if line.exchange_rate is not None and not isinstance(document, Customer):
-        document = msgspec.structs.replace(document, exchange_rate=line.exchange_rate)
+        as_quoted = Decimal(f"{line.exchange_rate.normalize():f}")
+        document = msgspec.structs.replace(document, exchange_rate=as_quoted)
     made = made_already(original, document.data_type)
     if made is not None:
         return made
