@@ -72,7 +72,7 @@ def test_killed_processes_lose_and_repeat_nothing(
         slaughter = Slaughter(world, crew, random.Random(seed))
         slaughter.go_on(orders[SEEN:], steps=size.pick(10, 100), kills=size.pick(100, 2000))
         world.read()
-        wait_until(slaughter.is_over, "the end of all work", 180)
+        wait_until(slaughter.is_over, "the end of all work", size.pick(180, 1800))
     verdicts = check(business, world.flows, world.orders)
     log = deliveries()
     acknowledged = {digest(entry) for entry in log if 200 in entry["answers"]}
