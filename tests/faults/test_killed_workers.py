@@ -66,11 +66,11 @@ def test_killed_processes_lose_and_repeat_nothing(
     tell: Tell,
 ) -> None:
     """Whatever the shop was told is taken, stands in the inbox once; whatever it sold stands in each ledger once."""
-    orders = make_orders(size.pick(560, 5600), seed)
+    orders = make_orders(size.pick(560, 2800), seed)
     world = connect(business, orders[:SEEN])
     with workers(4, tmp_path, seed=seed, written_at_once=30, webs=2) as crew:
         slaughter = Slaughter(world, crew, random.Random(seed))
-        slaughter.go_on(orders[SEEN:], steps=size.pick(10, 100), kills=size.pick(100, 2000))
+        slaughter.go_on(orders[SEEN:], steps=size.pick(10, 50), kills=size.pick(100, 1000))
         world.read()
         wait_until(slaughter.is_over, "the end of all work", size.pick(180, 1800))
     verdicts = check(business, world.flows, world.orders)
