@@ -22,7 +22,7 @@ from tests.faults.points import FIRST_BYTE, POINTS
 from tests.faults.processes import Workers, wait_until, workers
 from tests.faults.tempo import LEASE, SHORT_LEASE_SECONDS
 from tests.faults.test_points import address  # noqa: F401 -- a fixture
-from tests.faults.world import SEEN, World, connect, is_more_coming, make_orders, sending_ended
+from tests.faults.world import SEEN, World, connect, is_more_coming, make_orders, seen_first, sending_ended
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
@@ -41,7 +41,7 @@ class Slaughter:
     def go_on(self, orders: list[Order], *, steps: int, kills: int) -> None:
         """In each step some orders are placed, some processes killed, now and then all at once."""
         for step in range(steps):
-            self.world.sell(orders[step::steps], emit=True)
+            self.world.sell(orders[len(orders) * step // steps : len(orders) * (step + 1) // steps], emit=True)
             self.world.read()
             until = kills * (step + 1) // steps
             while self.crew.kills < until:
@@ -66,7 +66,9 @@ def test_killed_processes_lose_and_repeat_nothing(
     tell: Tell,
 ) -> None:
     """Whatever the shop was told is taken, stands in the inbox once; whatever it sold stands in each ledger once."""
-    orders = make_orders(size.pick(560, 2800), seed)
+    orders = seen_first(
+        make_orders(size.pick(560, 2800), seed)
+    )  # what the sender gives up on is found as news of the shop
     world = connect(business, orders[:SEEN])
     with workers(4, tmp_path, seed=seed, written_at_once=30, webs=2) as crew:
         slaughter = Slaughter(world, crew, random.Random(seed))
