@@ -66,9 +66,8 @@ def test_killed_processes_lose_and_repeat_nothing(
     tell: Tell,
 ) -> None:
     """Whatever the shop was told is taken, stands in the inbox once; whatever it sold stands in each ledger once."""
-    orders = seen_first(
-        make_orders(size.pick(560, 2800), seed)
-    )  # what the sender gives up on is found as news of the shop
+    # In the order of their times, as a shop's do: what the sender gave up on is found when news are read.
+    orders = seen_first(make_orders(size.pick(560, 2800), seed))
     world = connect(business, orders[:SEEN])
     with workers(4, tmp_path, seed=seed, written_at_once=30, webs=2) as crew:
         slaughter = Slaughter(world, crew, random.Random(seed))
