@@ -105,7 +105,7 @@ def _() -> None:
 
 @guard(
     "what a lost session left under way is looked up",
-    noticed_by="tests/faults/test_database.py::test_commit_without_an_answer_is_neither_forgotten_nor_repeated[not-made-0]",
+    noticed_by="tests/faults/test_protocol.py::test_crash_after_the_send_repeats_nothing_although_more_came_since",
 )
 def _() -> None:
     replace(writing, "look_up", lambda owner, connection, client: (None, []))
