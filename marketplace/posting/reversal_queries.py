@@ -176,15 +176,17 @@ def lines_of(reversal: Reversal, shown: str = "") -> QuerySet[ReversalLine]:
 def happens(reversal: Reversal, found: Sequence[Total]) -> list[str]:
     """What confirming sets going, as sentences."""
     ledger = ledger_of_reversal(reversal)
+    closed = "because the period is closed"
     words = {
-        Action.VOID: f"taken back in {ledger}",
-        Action.ENTRY: "undone by an entry against it, because the period is closed",
-        Action.NOTHING: f"gone from {ledger} already: only noted here",
+        Action.VOID: (f"is taken back in {ledger}", f"are taken back in {ledger}"),
+        Action.ENTRY: (f"is undone by an entry against it, {closed}", f"are undone by entries against them, {closed}"),
+        Action.NOTHING: (
+            f"is gone from {ledger} already: only noted here",
+            f"are gone from {ledger} already: only noted here",
+        ),
     }
     return [
-        f"{_phrase(one)} {'is' if one.count == 1 else 'are'} {words[Action(one.action)]}."
-        for one in found
-        if one.action != Action.KEEP
+        f"{_phrase(one)} {words[Action(one.action)][one.count != 1]}." for one in found if one.action != Action.KEEP
     ]
 
 
