@@ -167,7 +167,7 @@ def test_plan_in_the_making_shows_how_much_of_the_ledger_is_read(posted: Books, 
     with tenant(posted.owner):
         page = f"{LIST}{Reversal.objects.get().pk}/"
     shown = alice_client.get(page)
-    assert "2 of 4 entries read in the ledger (50 %)" in text_of(shown)
+    assert "2 of 4 entries read in the ledger (50%)" in text_of(shown)
     assert '<progress aria-label="entries read in the ledger" value="2" max="4">' in shown.content.decode()
 
 
