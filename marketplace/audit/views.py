@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.paginator import Paginator
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_GET
 
@@ -49,7 +50,7 @@ def _check(request: TenantRequest) -> dict[str, Any]:
 
 @require_GET
 @member(Role.ADMIN)
-def export(request: TenantRequest) -> HttpResponse:
+def export(request: TenantRequest) -> HttpResponseBase:
     """The entries the page's filters leave, oldest first."""
     form = TrailForm(request.GET)
     found = entries(**form.cleaned_data) if form.is_valid() else entries()

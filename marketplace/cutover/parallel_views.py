@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -226,7 +227,7 @@ def compare(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
 
 
 @member()
-def pairs_csv(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
+def pairs_csv(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponseBase:
     """The filtered list, whole."""
     flow = the_flow(flow_id)
     filters = PairFilterForm(request.GET, data_types=data_types_of(flow)).filters

@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -237,7 +238,7 @@ def _act(request: TenantRequest, reversal_id: uuid.UUID, act: Any, done: str) ->
 
 
 @member()
-def export(request: TenantRequest, reversal_id: uuid.UUID) -> HttpResponse:
+def export(request: TenantRequest, reversal_id: uuid.UUID) -> HttpResponseBase:
     """All lines of the plan, with what became of them."""
     found = _reversal(reversal_id)
     header = ["Document", "Record", "Date", "Currency", "Amount", "Plan", "State", "Why", "Whose move", "Next step"]

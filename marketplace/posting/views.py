@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -57,7 +58,7 @@ def _found(form: IssueFilter, query: Any) -> QuerySet[RecordOutcome]:
 
 
 @member()
-def issues_export(request: TenantRequest) -> HttpResponse:
+def issues_export(request: TenantRequest) -> HttpResponseBase:
     """What the list shows, all pages of it."""
     rows = [
         [outcome.flow.name, str(outcome.record), outcome.occurred_on, outcome.record.party, outcome.currency,

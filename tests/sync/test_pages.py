@@ -13,6 +13,7 @@ from django.test import Client
 
 from connectors.sdk.records import Customer
 from marketplace.audit.models import AuditEntry
+from marketplace.core import exports
 from marketplace.core.clock import now
 from marketplace.core.models import EventCopy, InboxEvent, WebhookDelivery, WorkItem
 from marketplace.installations.models import Connection
@@ -93,6 +94,18 @@ def test_export_holds_the_list(shop: Connection, alice_client: Client) -> None:
         ("#3", "90.00", "yes"),
         ("#1", "120.00", ""),
     ]
+
+
+def test_long_export_is_the_same_but_waits_on_the_disk(
+    shop: Connection, alice_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"{LIST}export.csv?sort=amount"
+    short = alice_client.get(path)
+    monkeypatch.setattr(exports, "MOST_IN_MEMORY", 10)
+    long = alice_client.get(path)
+    assert long.streaming and not short.streaming
+    assert long.getvalue() == short.getvalue()
+    assert long["Content-Disposition"] == short["Content-Disposition"] == 'attachment; filename="order.csv"'
 
 
 def test_nothing_read_yet_leads_to_the_catalogue(tenant: Tenant, alice_client: Client) -> None:
