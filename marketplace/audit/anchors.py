@@ -4,6 +4,9 @@ Whoever owns the database can rewrite a trail and all its digests. So the head o
 a file that belongs on a disk, or a machine, that the application cannot rewrite; a sweep now and then adds what was missed. Each
 line names the one before it and is signed with a key that is not in the database: a line that was changed, taken out or put in shows,
 and so does a trail that no longer leads to its anchors.
+
+The file that the settings name holds the month in which it was begun. Every later month has a file beside it, whose first line names the
+last one of the file before; nothing is written to a file once its month is over.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,8 +61,8 @@ def append_when_committed(entry: AuditEntry) -> None:
 
 
 def _append_act(path: Path, heads: Heads) -> None:
-    with _locked(path) as file:
-        _append(file, {"at": now().isoformat(), "heads": heads, "is_act": True})
+    with _locked(path):
+        _append(path, {"at": now().isoformat(), "heads": heads, "is_act": True})
 
 
 def append_anchors() -> int:
@@ -66,28 +70,60 @@ def append_anchors() -> int:
     if settings.AUDIT_ANCHORS is None:
         return 0
     path, began = Path(settings.AUDIT_ANCHORS), now()
-    with _locked(path) as file:
-        since, known, has_acts = _since_last_sweep(file)
+    with _locked(path):
+        since, known, has_acts = _since_last_sweep(_file_for(path, began.isoformat()))
     heads = _heads_since(since, known)  # takes a while with many tenants; nobody who acts waits for it
     if heads or has_acts:
-        with _locked(path) as file:
-            _append(file, {"at": began.isoformat(), "heads": heads})
+        with _locked(path):
+            _append(path, {"at": began.isoformat(), "heads": heads})
     return len(heads)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[IO[bytes]]:
+def _locked(path: Path) -> Iterator[None]:
+    """Whoever writes to any of the files holds the first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
+        yield
 
 
-def _append(file: IO[bytes], told: dict[str, Any]) -> None:
-    body = told | {"previous": _digest(_tail(file)[-1])}
-    file.write(json.dumps(body | {"signature": _signature(body, settings.TIEOUT_KEK)}, sort_keys=True).encode() + b"\n")
-    file.flush()
-    os.fsync(file.fileno())
+def _files(path: Path) -> list[Path]:
+    """The oldest first; those that are there."""
+    months = (other for other in path.parent.glob("*") if _MONTH.fullmatch(_middle(path, other)))
+    return [*([path] if path.exists() else []), *sorted(months)]
+
+
+def _middle(path: Path, other: Path) -> str:
+    """What stands between the two parts of the file's name in another one's."""
+    name = other.name
+    is_beside = name.startswith(path.stem) and name.endswith(path.suffix)
+    return name[len(path.stem) : len(name) - len(path.suffix)] if is_beside else ""
+
+
+_MONTH = re.compile(r"\.\d{4}-\d{2}")
+
+
+def _append(path: Path, told: dict[str, Any]) -> None:
+    body = told | {"previous": _digest(_last_line(_files(path)[-1]))}
+    line = json.dumps(body | {"signature": _signature(body, settings.TIEOUT_KEK)}, sort_keys=True).encode() + b"\n"
+    with _file_for(path, told["at"]).open("ab") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _file_for(path: Path, at: str) -> Path:
+    """The newest, until its month is over: the order of the files is that of their lines, whatever a host's clock says."""
+    newest, month = _files(path)[-1], at[:7]
+    last = _loaded(_last_line(newest))
+    is_over = last is not None and last["at"][:7] < month
+    return path.with_name(f"{path.stem}.{month}{path.suffix}") if is_over else newest
+
+
+def _last_line(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return _tail(file)[-1]
 
 
 def anchors_of(tenant_id: uuid.UUID) -> list[Anchor]:
@@ -104,8 +140,16 @@ def anchors_of_all() -> dict[str, list[Anchor]]:
     return {owner: list(anchors.values()) for owner, anchors in found.items()}
 
 
-def _since_last_sweep(file: IO[bytes]) -> tuple[dt.datetime, Heads, bool]:
-    """From when on acts may be missing, the heads written down from then on, and whether acts were written after the sweep."""
+def _since_last_sweep(path: Path) -> tuple[dt.datetime, Heads, bool]:
+    """From when on acts may be missing, the heads written down from then on, and whether acts were written after the sweep. A file
+    gets the heads of all trails with its first sweep."""
+    if not path.exists():
+        return dt.datetime.min.replace(tzinfo=dt.UTC), {}, False
+    with path.open("rb") as file:
+        return _since_last_sweep_in(file)
+
+
+def _since_last_sweep_in(file: IO[bytes]) -> tuple[dt.datetime, Heads, bool]:
     size, window = file.seek(0, os.SEEK_END), TAIL_BYTES
     while True:
         lines = [body for line in _tail(file, window) if (body := _loaded(line))]
@@ -131,30 +175,30 @@ def _heads_since(since: dt.datetime, known: Heads) -> Heads:
     return heads
 
 
-def _genuine_lines() -> Iterator[dict[str, Any]]:
-    """A line that a key signed which is gone by now is vouched for by the lines after it."""
-    path = settings.AUDIT_ANCHORS
-    if path is None or not Path(path).exists():
-        return
-    before, unsigned = b"", 0
-    lines = Path(path).read_bytes().splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        body = _parsed(line, number)
+def _genuine_lines() -> list[dict[str, Any]]:
+    """Of all files. A line that a key signed which is gone by now is vouched for by the lines after it. Raises `AnchorsDamaged`."""
+    found: list[dict[str, Any]] = []
+    before, unsigned = b"", ""
+    for where, line in _lines():
+        body = _loaded(line)
+        if body is None:
+            raise AnchorsDamaged(f"{where} is none of ours.")
         if body["previous"] != _digest(before):
-            raise AnchorsDamaged(f"Line {number} does not follow the one before it.")
-        unsigned = 0 if _is_signed(body) else number
+            raise AnchorsDamaged(f"{where} does not follow the one before it.")
+        unsigned = "" if _is_signed(body) else where
         before = line
+        found.append(body)
     if unsigned:
-        raise AnchorsDamaged(f"Line {unsigned} is signed with no key of ours.")
-    for line in lines:
-        yield json.loads(line)
+        raise AnchorsDamaged(f"{unsigned} is signed with no key of ours.")
+    return found
 
 
-def _parsed(line: bytes, number: int) -> dict[str, Any]:
-    body = _loaded(line)
-    if body is None:
-        raise AnchorsDamaged(f"Line {number} is none of ours.")
-    return body
+def _lines() -> Iterator[tuple[str, bytes]]:
+    """Each with the words for where it stands."""
+    if settings.AUDIT_ANCHORS is not None:
+        for path in _files(Path(settings.AUDIT_ANCHORS)):
+            with path.open("rb") as file:
+                yield from ((f"Line {number} of {path.name}", line) for number, line in enumerate(file, 1))
 
 
 def _loaded(line: bytes) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 import json
 from pathlib import Path
@@ -205,3 +206,60 @@ def test_last_line_is_found_however_long_it_is(tenant: Tenant, anchors: Path, mo
         act(tenant)
         append_anchors()
     assert [anchor.sequence for anchor in anchors_of(tenant.pk)] == [1, 2, 3]
+
+
+@pytest.fixture
+def months(tenant: Tenant, anchors: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files of three months in which the tenant acted; the clock of one host was late in the last of them."""
+    for at in (
+        "2026-09-30T12:00",
+        "2026-10-01T12:00",
+        "2026-10-31T12:00",
+        "2026-12-01T00:10",
+        "2026-11-30T23:50",
+        "2026-12-02T12:00",
+    ):
+        instant = dt.datetime.fromisoformat(f"{at}:00+00:00")
+        monkeypatch.setattr("marketplace.audit.anchors.now", lambda instant=instant: instant)
+        monkeypatch.setattr("marketplace.audit.operations.now", lambda instant=instant: instant)
+        act(tenant)
+        append_anchors()
+    return [anchors, anchors.with_name("anchors.2026-10.jsonl"), anchors.with_name("anchors.2026-12.jsonl")]
+
+
+def test_every_month_has_a_file_and_all_are_one_chain(tenant: Tenant, anchors: Path, months: list[Path]) -> None:
+    assert sorted(anchors.parent.iterdir()) == sorted(months)
+    assert [len(path.read_bytes().splitlines()) for path in months] == [1, 2, 3]
+    assert [anchor.sequence for anchor in anchors_of(tenant.pk)] == [1, 2, 3, 4, 5, 6]
+    (anchors.parent / "anchors.2026-10.jsonl.gz").write_bytes(b"a copy that somebody packed")
+    assert broken(tenant) == []
+    cut(tenant, after=1)
+    assert broken(tenant) == [2, 3, 4, 5, 6]
+
+
+def test_month_begins_with_where_every_trail_stands(
+    tenant: Tenant, other_tenant: Tenant, anchors: Path, months: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act(other_tenant)
+    assert append_anchors() == 1
+    monkeypatch.setattr("marketplace.audit.anchors.now", lambda: dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
+    act(tenant)
+    assert [append_anchors(), append_anchors()] == [2, 0]
+    assert len((anchors.parent / "anchors.2027-01.jsonl").read_bytes().splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("kind", ["gone", "emptied", "shortened", "changed"])
+def test_file_of_an_earlier_month_that_was_touched_is_noticed(
+    kind: str, number: int, tenant: Tenant, months: list[Path]
+) -> None:
+    path = months[number]
+    lines = path.read_bytes().splitlines(keepends=True)
+    if kind == "gone":
+        path.unlink()
+    else:
+        last = changed(lines[-1], at="2026-10-30T12:00:00+00:00")
+        left = {"emptied": [], "shortened": lines[:-1], "changed": [*lines[:-1], last]}[kind]
+        path.write_bytes(b"".join(left))
+    with pytest.raises(AnchorsDamaged, match=r"anchors\.2026-1[02]\.jsonl"):
+        anchors_of(tenant.pk)
