@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+_ZERO = Decimal(0)
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A normalised item. `data_type` names the stream it belongs to; `id` is the provider's identifier.
@@ -67,7 +69,7 @@ class SaleLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     @property
     def tax_amount(self) -> Decimal:
-        return sum((tax.amount for tax in self.taxes), Decimal(0))
+        return sum([tax.amount for tax in self.taxes], _ZERO)
 
 
 class SalePayment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

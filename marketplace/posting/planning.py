@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from django.db import connection as database
+from django.db.models.expressions import RawSQL
 
 from connectors.sdk.records import Customer, decode, encode
 from connectors.sdk.records import Record as StandardRecord
@@ -53,8 +54,7 @@ UNDER_WAY = "being_taken_back"
 TAKEN_BACK = ("taken_back", "taken_back_in_part", "not_taken_back")
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A record that needs planning, as selected."""
 
     id: int
@@ -270,7 +270,7 @@ def _state(planning: Planning, document: PlannedDocument) -> str:
         return Posting.State.LINKED
     if planning.flow.stage == Stage.PARALLEL:
         return Posting.State.SHADOW
-    if writes_drafts(planning.flow) and document.document.data_type == "customer_payment":
+    if document.document.data_type == "customer_payment" and writes_drafts(planning.flow):
         return Posting.State.SHADOW
     return Posting.State.PLANNED
 
@@ -386,7 +386,10 @@ def _as_taken_back(is_asked: bool, code: str, reason: str, owner: str, next_step
 def _existing(flow: Flow, record_ids: list[int]) -> dict[int, list[Posting]]:
     """Locked, so that the writer cannot send what is being replaced here."""
     found: dict[int, list[Posting]] = {}
-    postings = Posting.objects.select_for_update().filter(flow=flow, record_id__in=record_ids, reverses=None)
+    if not record_ids:
+        return found
+    chosen = RawSQL("SELECT unnest(%s::bigint[])", [record_ids])
+    postings = Posting.objects.select_for_update().filter(flow=flow, record_id__in=chosen, reverses=None)
     for posting in postings:
         found.setdefault(posting.record_id, []).append(posting)
     return found

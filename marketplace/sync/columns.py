@@ -110,7 +110,7 @@ def _(record: records.Document, zone: ZoneInfo) -> Columns:
         tax_amount=record.tax_total,
         currency=record.currency,
         party=record.customer.name,
-        ledger_account=joined(line.ledger_account for line in record.lines),
+        ledger_account=joined([line.ledger_account for line in record.lines]),
     )
 
 
@@ -160,4 +160,4 @@ def day(instant: dt.datetime, zone: ZoneInfo) -> dt.date:
 
 def joined(codes: Iterable[str]) -> str:
     """Distinct ledger accounts in a stable order, so that two documents on the same accounts compare equal."""
-    return " ".join(sorted({str(code) for code in codes if code}))[:255]
+    return " ".join(sorted({code for code in codes if code}))[:255]

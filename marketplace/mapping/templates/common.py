@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from connectors.sdk.records import DocumentLine, Party, SaleLine, Tax
@@ -16,29 +17,42 @@ if TYPE_CHECKING:
 #: A difference up to this is rounding and gets a line of its own; above it a person has to look.
 ROUNDING_CAP = Decimal("0.05")
 NO_TAX = "No tax"
+_ACCOUNT_FIELDS = {
+    "shipping": "shipping_ledger_account",
+    "gift_card": "gift_card_ledger_account",
+    "rounding": "rounding_ledger_account",
+    "tip": "tip_ledger_account",
+}
 TaxMode = Literal["inclusive", "exclusive", "none"]
 
 
 def tax_label(taxes: Sequence[Tax]) -> str:
     """How a line's taxes are named in the value map: "VAT 20%", "State 6% + City 2.5%", or "No tax"."""
-    named = [f"{tax.name} {(tax.rate * 100).normalize():f}%" for tax in taxes if tax.amount or tax.rate]
+    named = [f"{tax.name} {_percent(tax.rate)}" for tax in taxes if tax.amount or tax.rate]
     return " + ".join(named) or NO_TAX
+
+
+@lru_cache(maxsize=1024)
+def _percent(rate: Decimal) -> str:
+    return f"{(rate * 100).normalize():f}%"
 
 
 def document_lines(lines: Sequence[SaleLine], mapped: Mapped, values: Mapping[str, Any]) -> tuple[DocumentLine, ...]:
     """The sale's lines with the ledger account of their kind and the tax code of their taxes."""
     taxes = mapped.maps["tax_rates"]
     return tuple(
-        DocumentLine(
-            description=_described(line),
-            quantity=line.quantity,
-            amount=line.amount,
-            ledger_account=ledger_account_of(line.kind, values),
-            tax_rate=_tax_code(taxes, tax_label(line.taxes)),
-            tax_amount=line.tax_amount,
-            sku=line.sku,
-        )
-        for line in lines
+        [
+            DocumentLine(
+                description=_described(line),
+                quantity=line.quantity,
+                amount=line.amount,
+                ledger_account=ledger_account_of(line.kind, values),
+                tax_rate=_tax_code(taxes, tax_label(line.taxes)),
+                tax_amount=line.tax_amount,
+                sku=line.sku,
+            )
+            for line in lines
+        ]
     )
 
 
@@ -55,13 +69,7 @@ def _described(line: SaleLine) -> str:
 
 def ledger_account_of(kind: str, values: Mapping[str, Any]) -> str:
     """The account a kind of line is booked on; kinds without one of their own go where sales go."""
-    name = {
-        "shipping": "shipping_ledger_account",
-        "gift_card": "gift_card_ledger_account",
-        "rounding": "rounding_ledger_account",
-        "tip": "tip_ledger_account",
-    }.get(kind, "sales_ledger_account")
-    return str(values.get(name) or values["sales_ledger_account"])
+    return str(values.get(_ACCOUNT_FIELDS.get(kind, "")) or values["sales_ledger_account"])
 
 
 def tax_mode_of(taxes_included: bool, lines: Sequence[DocumentLine]) -> TaxMode:
@@ -81,9 +89,9 @@ def with_rounding(
     what: str,
 ) -> tuple[DocumentLine, ...]:
     """The lines must add up to the source's total. Cents of rounding become a line; more is held."""
-    found = sum((line.amount for line in lines), Decimal(0))
+    found = sum([line.amount for line in lines], Decimal(0))
     if not taxes_included:
-        found += sum((line.tax_amount for line in lines), Decimal(0))
+        found += sum([line.tax_amount for line in lines], Decimal(0))
     difference = total - found
     if difference == 0:
         return lines

@@ -179,7 +179,7 @@ def build_sale(order: Order, mapped: Mapped, circumstances: Circumstances) -> li
         tax_mode=tax_mode_of(order.taxes_included, lines),
         lines=lines,
         total=order.total,
-        tax_total=sum((line.tax_amount for line in lines), Decimal(0)),
+        tax_total=sum([line.tax_amount for line in lines], Decimal(0)),
         memo=joined_memo(values["memo"], note),
     )
     payments = [
@@ -258,7 +258,7 @@ def build_deal(deal: Deal, mapped: Mapped, circumstances: Circumstances) -> list
         tax_mode=tax_mode_of(False, lines),
         lines=lines,
         total=deal.total,
-        tax_total=sum((line.tax_amount for line in lines), Decimal(0)),
+        tax_total=sum([line.tax_amount for line in lines], Decimal(0)),
         memo=joined_memo(values["memo"], note),
     )
     return [PlannedDocument(purpose="invoice", document=invoice)]
