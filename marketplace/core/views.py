@@ -7,14 +7,12 @@ import sys
 from dataclasses import asdict
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template import loader
 from django.views.decorators.cache import never_cache
 from django.views.defaults import server_error
-from psycopg.errors import InternalError_
-from redis import RedisError
 
+from marketplace.core.outages import is_outage
 from marketplace.core.queries import figures, health
 from tenants.access import public_page
 
@@ -47,20 +45,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
 @public_page
 def trouble(request: HttpRequest) -> HttpResponse:
     """Called for an error nobody handled. While the database or the cache is away, or too busy, that is said, and senders are asked to come back."""
-    if _is_outage(sys.exc_info()[1]):
+    if is_outage(sys.exc_info()[1]):
         page = loader.get_template("503.html").render()
         return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     return server_error(request)
-
-
-def _is_outage(error: BaseException | None) -> bool:
-    """Whether the database or the cache could not be asked: gone, going, full, waited for too long, or in trouble of its own that it has
-    no name for (XX000: a file that may not grow). Wrapped errors count."""
-    while error is not None:
-        if isinstance(error, OperationalError | InterfaceError | InternalError_ | RedisError):
-            return True
-        error = error.__cause__
-    return False
 
 
 def _is_local(request: HttpRequest) -> bool:

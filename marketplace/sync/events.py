@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from django.db import InterfaceError, OperationalError
 from django.db import connection as database
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Greatest, Now
@@ -24,6 +23,7 @@ from connectors.sdk.errors import ConnectorError, RateLimited, ReconnectRequired
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.models import EventCopy
+from marketplace.core.outages import is_outage
 from marketplace.core.work import LeaseLost, request_work, slice_is_over
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
@@ -213,9 +213,11 @@ class _Following:
             raise UnableToRead(error.user_message, OUTAGE_RETRY) from error
         except ConnectorError as error:
             return error.user_message
-        except (LeaseLost, OperationalError, InterfaceError):
+        except LeaseLost:
             raise
-        except Exception:
+        except Exception as error:
+            if is_outage(error):
+                raise
             # Whatever one object does to us, the others are not to wait for it.
             log.exception("events could not be followed: %s of %s", group[0].data_type, self.connection.pk)
             return OUR_FAULT

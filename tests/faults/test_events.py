@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from django.conf import settings as configured
+from django.db import InternalError
 from django.db import connection as database
 from django.test import Client
 
@@ -35,6 +36,7 @@ from tests.benchmarks.driving import Business
 from tests.faults.conftest import Tell
 from tests.faults.world import SHOP, make_orders
 from tests.installations.conftest import served, simulators  # noqa: F401 -- fixtures
+from tests.owner import as_owner
 
 pytestmark = pytest.mark.faults
 
@@ -195,6 +197,33 @@ def test_trouble_of_the_provider_is_blamed_on_no_event(
     follow(business, source)
     assert known(business, source) == at_the_shop(orders)
     tell("C7", "a provider that answers no question about events", tried=1, events=len(orders))
+
+
+def test_trouble_of_the_database_is_blamed_on_no_event(
+    business: Business, source: Connection, shop: Simulator, tell: Tell
+) -> None:
+    """It has no name for some of its troubles; one of those meets whatever of one object is stored."""
+    orders = unpaid(ORDERS)
+    deliver(shop, sell(shop, orders))
+    with as_owner(business.owner) as cursor:
+        cursor.execute(
+            "CREATE FUNCTION out_of_room() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'XX000'; END$$"
+        )
+        cursor.execute(
+            "CREATE TRIGGER out_of_room BEFORE INSERT ON sync_record FOR EACH ROW"
+            f" WHEN (NEW.external_id = '{orders[17].id}') EXECUTE FUNCTION out_of_room()"
+        )
+    for _ in range(3):
+        with pytest.raises(InternalError):
+            follow(business, source)
+    assert not EventCopy.objects.exclude(attempts=0, problem="").exists()
+    with as_owner(business.owner) as cursor:
+        cursor.execute("DROP TRIGGER out_of_room ON sync_record")
+        cursor.execute("DROP FUNCTION out_of_room")
+    follow(business, source)
+    assert known(business, source) == at_the_shop(orders)
+    tell("C7", "events while the database is in trouble", tried=1, events=ORDERS)
 
 
 def test_drift_is_exactly_what_was_dropped(
