@@ -7,6 +7,7 @@ Identifiers are the provider's own, as strings. Amounts on a document carry the 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
@@ -373,8 +374,9 @@ DATA_TYPE_NAMES: dict[str, tuple[str, str]] = {
 }
 
 
-def encode(record: msgspec.Struct) -> bytes:
-    """Canonical JSON: amounts as strings, fields in order, so equal records give equal bytes."""
+def encode(record: msgspec.Struct | Sequence[Any]) -> bytes:
+    """Canonical JSON of a record, or of several and what belongs to them: amounts as strings, fields in order, so equal records
+    give equal bytes."""
     return _ENCODER.encode(record)
 
 

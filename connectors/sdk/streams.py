@@ -145,11 +145,15 @@ UNNAMED = "unnamed"
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The exact request a write would send, for people to read before and after. Holds no credentials."""
+    """The exact request a write would send, for people to read before and after. Holds no credentials.
+
+    `content` is the body as it goes over the wire, from streams that send it as it is (`WritableStream.send`).
+    """
 
     method: str
     path: str
     body: Any
+    content: bytes = b""
 
 
 class Stream(ABC):
@@ -192,6 +196,11 @@ class WritableStream(Stream):
     @abstractmethod
     def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
         """Create up to `batch_size` documents in one call, idempotent under `key` within the provider's window."""
+
+    def send(self, client: Client, drafts: Sequence[Draft], request: Request, *, key: str) -> list[Outcome]:
+        """`create` with the request that `preview` made of these drafts. A stream whose preview leaves nothing open sends those very
+        bytes, so what was committed as the intent and what is sent are the same by construction."""
+        return self.create(client, drafts, key=key)
 
     def anticipate(self, client: Client, drafts: Sequence[Draft], *, key: str) -> None:
         """Told of documents that follow in several batches: a provider that wants what they name to exist first can create it

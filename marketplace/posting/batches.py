@@ -7,7 +7,9 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
+import msgspec
 from django.db import connection as database
 from django.db.models import F
 
@@ -96,12 +98,17 @@ def _as_rows(batches: Sequence[PostingBatch], chosen: Sequence[Chosen]) -> bytes
             {
                 "id": batch.pk, "data_type": batch.data_type, "action": batch.action, "key": batch.key,
                 "request_digest": batch.request_digest, "size": batch.size,
-                "request": {"method": one.request.method, "path": one.request.path, "body": one.request.body},
+                "request": {"method": one.request.method, "path": one.request.path, "body": _body_of(one.request)},
                 "postings": [posting.id for posting in one.postings],
             }
             for batch, one in zip(batches, chosen, strict=True)
         ]
     )  # fmt: skip
+
+
+def _body_of(request: Request) -> Any:
+    """The bytes that will be sent, where the stream has made them already."""
+    return msgspec.Raw(request.content) if request.content else request.body
 
 
 def _intended(

@@ -33,12 +33,8 @@ def posting_key(*, tenant_id: uuid.UUID, flow_id: uuid.UUID, external_id: str, p
 
 def documents_digest(drafts: Iterable[Draft]) -> str:
     """Identifies what a request asks for, in our own terms: a request made of the same documents may be worded differently."""
-    parts = [
-        part
-        for draft in drafts
-        for part in (draft.key, draft.reference, str(draft.as_draft), encode(draft.document).decode())
-    ]
-    return hashlib.sha256(_joined(parts)).hexdigest()
+    parts = [(draft.key, draft.reference, draft.as_draft, draft.document) for draft in drafts]
+    return hashlib.sha256(encode(parts)).hexdigest()
 
 
 def request_key(digest: str, rounds: Iterable[int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 from django.db import connection as database
@@ -21,8 +21,7 @@ from marketplace.posting.planning import writes_drafts
 WRITING_STAGES = (Stage.PILOT, Stage.LIVE)
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """One posting. `needed_*` is what it depends on, which is in the ledger by now and has an identity there. `is_paused`: its flow
     writes nothing now. `is_reversing`: an entry against another, which a person confirmed, whatever its flow does."""
 
@@ -48,7 +47,7 @@ def ready_postings(connection: Connection, data_type: str, most: int) -> list[Re
     """What may be written now, oldest first: planned, not paused, due, and everything it waits for in the ledger."""
     with database.cursor() as cursor:
         cursor.execute(_READY, {"target": connection.pk, "data_type": data_type, "at": now(), "most": most})
-        return [Ready(*row) for row in cursor.fetchall()]
+        return list(map(Ready._make, cursor.fetchall()))
 
 
 def flying_postings(batch_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Ready]]:
@@ -57,14 +56,14 @@ def flying_postings(batch_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, list[Read
     with database.cursor() as cursor:
         cursor.execute(_FLYING, [list(batch_ids)])
         for batch_id, *row in cursor.fetchall():
-            found[batch_id].append(Ready(*row))
+            found[batch_id].append(Ready._make(row))
     return found
 
 
 def postings_as_sent(posting_ids: Sequence[int]) -> list[Ready]:
     with database.cursor() as cursor:
         cursor.execute(_NAMED, [list(posting_ids)])
-        return [Ready(*row) for row in cursor.fetchall()]
+        return list(map(Ready._make, cursor.fetchall()))
 
 
 def may_be_written(postings: Iterable[Ready]) -> bool:

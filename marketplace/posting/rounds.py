@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from connectors.sdk.errors import ConnectorError, RecordRejected
-from connectors.sdk.streams import Draft, Outcome, WritableStream, Written
+from connectors.sdk.streams import Draft, Outcome, Request, WritableStream, Written
 from marketplace.posting.batches import close_all, give_back, mark_uncertain, plan_again
 from marketplace.posting.models import PostingBatch
 from marketplace.posting.ready import Ready
@@ -16,12 +16,14 @@ from marketplace.posting.updating import refuse_stale
 
 @dataclass(frozen=True)
 class Sending:
-    """A committed intent and what goes with it. `is_repeat`: an earlier request of the same may yet arrive."""
+    """A committed intent and what goes with it. `request`: what was committed, to be sent as it is. `is_repeat`: an earlier request
+    of the same may yet arrive."""
 
     batch: PostingBatch
     postings: Sequence[Ready]
     drafts: Sequence[Draft]
     stream: WritableStream
+    request: Request | None = None
     is_repeat: bool = False
 
 

@@ -185,7 +185,7 @@ def _commit_intents(writer: Writer, chosen: Sequence[Chosen]) -> list[Sending]:
     if any(batch is NotIntended.CHOOSE_AGAIN for _, batch in intended):
         writer.ahead.clear()
     sendings = [
-        Sending(batch, one.postings, one.drafts, one.stream)
+        Sending(batch, one.postings, one.drafts, one.stream, one.request)
         for one, batch in intended
         if isinstance(batch, PostingBatch)
     ]
@@ -296,4 +296,6 @@ def _write(client: Client, sending: Sending) -> list[Outcome]:
     if sending.batch.action == "update":
         posting, draft = sending.postings[0], sending.drafts[0]
         return [sending.stream.update(client, posting.external_id, draft, version=posting.external_version)]
+    if sending.request is not None:
+        return sending.stream.send(client, sending.drafts, sending.request, key=sending.batch.key)
     return sending.stream.create(client, sending.drafts, key=sending.batch.key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import httpx
@@ -61,9 +61,17 @@ class XeroClient(Client):
         return read_trial_balance(answer, as_of)
 
     def send(
-        self, method: str, path: str, body: Mapping[str, Any], params: Mapping[str, Any], *, key: str
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | bytes,
+        params: Mapping[str, Any],
+        *,
+        key: str,
+        reads: Callable[[bytes], Any] = parse_json,
     ) -> dict[str, Any]:
-        """One write, which Xero recognises when it is repeated with the same `key` within its window."""
+        """One write, which Xero recognises when it is repeated with the same `key` within its window. A body in bytes goes out as it
+        is; `reads` parses the answer and raises ValueError."""
         headers = {"Content-Type": "application/json"}
         if key:
             headers["Idempotency-Key"] = key[:128]
@@ -74,11 +82,19 @@ class XeroClient(Client):
             is_write=True,
             params=dict(params),
             headers=headers,
-            content=dump_json(body),
+            content=body if isinstance(body, bytes) else dump_json(body),
         )
-        if not isinstance(answer, dict):
-            raise self._lost_answer(True, repr(answer)[:200])
-        return answer
+        try:
+            found = reads(answer)
+        except ValueError as error:
+            raise self._unreadable("did not answer with readable JSON.", repr(answer[:200]), is_write=True) from error
+        if not isinstance(found, dict):
+            raise self._lost_answer(True, repr(found)[:200])
+        return found
+
+    def parse(self, response: httpx.Response, is_write: bool) -> Any:
+        """The answer to a write is parsed by `send`."""
+        return response.content if is_write else super().parse(response, is_write)
 
     def read_error(self, response: httpx.Response) -> ConnectorError | None:
         self._report_allowance(response)

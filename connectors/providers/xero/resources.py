@@ -6,14 +6,16 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict
+
+import msgspec
 
 from connectors.providers.xero.client import XeroClient, rows_of
 from connectors.providers.xero.listing import Row, before, changed_at, changed_pages, page_of
 from connectors.providers.xero.refusals import is_refused, refusal_of
 from connectors.providers.xero.values import moment, money, quoted
 from connectors.providers.xero.writing import reference_of
-from connectors.sdk.client import Client, dump_json
+from connectors.sdk.client import Client, dump_json, parse_json
 from connectors.sdk.errors import OutcomeUnknown, RecordRejected
 from connectors.sdk.records import Record
 from connectors.sdk.streams import (
@@ -46,6 +48,49 @@ SETTLING = {
 }
 
 BATCH_PARAMS = {"summarizeErrors": "false"}
+
+
+class Confirmed(TypedDict, total=False):
+    """What of an answered document tells what became of it. Lines and contacts, most of an answer, are not even parsed."""
+
+    InvoiceID: Any
+    InvoiceNumber: Any
+    CreditNoteID: Any
+    CreditNoteNumber: Any
+    PaymentID: Any
+    BankTransferID: Any
+    BankTransactionID: Any
+    Reference: Any
+    Type: Any
+    Status: Any
+    Total: Any
+    TotalTax: Any
+    Amount: Any
+    UpdatedDateUTC: Any
+    CreatedDateUTC: Any
+    StatusAttributeString: Any
+    HasErrors: Any
+    HasValidationErrors: Any
+    ValidationErrors: Any
+
+
+class Confirmation(TypedDict, total=False):
+    Invoices: list[Confirmed]
+    CreditNotes: list[Confirmed]
+    Payments: list[Confirmed]
+    BankTransfers: list[Confirmed]
+    BankTransactions: list[Confirmed]
+
+
+_CONFIRMATION = msgspec.json.Decoder(Confirmation, float_hook=Decimal)
+
+
+def confirmation(body: bytes) -> Any:
+    """The answer to a write as far as it tells what became of it. Raises ValueError."""
+    try:
+        return _CONFIRMATION.decode(body)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deeply") from error
 
 
 def gone() -> RecordRejected:
@@ -207,9 +252,12 @@ class WritableXeroStream(XeroStream, WritableStream):
         return self.write(draft)
 
     def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
+        return self.send(client, drafts, self.preview(client, drafts), key=key)
+
+    def send(self, client: Client, drafts: Sequence[Draft], request: Request, *, key: str) -> list[Outcome]:
         """A batch refused as a whole wrote nothing; its elements are then sent one by one."""
         try:
-            return self.post(client, self.create_method, self.path, [self.write(draft) for draft in drafts], key)
+            return self.post(client, self.create_method, self.path, request.content, len(drafts), key)
         except RecordRejected as refused:
             if len(drafts) == 1:
                 return [refused]
@@ -233,7 +281,8 @@ class WritableXeroStream(XeroStream, WritableStream):
         key = f"{draft.key}-{digest(body)}"
         try:
             path = f"{self.path}/{external_id}"
-            return self.post(client, "POST", path, [{self.id_key: external_id, **body}], key)[0]
+            content = dump_json({self.list_key: [{self.id_key: external_id, **body}]})
+            return self.post(client, "POST", path, content, 1, key)[0]
         except RecordRejected as refused:
             return refused
 
@@ -270,7 +319,8 @@ class WritableXeroStream(XeroStream, WritableStream):
     def send_void(self, client: Client, rows: Sequence[Row]) -> list[Outcome]:
         bodies = [{self.id_key: row[self.id_key], **self.voided(row)} for row in rows]
         try:
-            return self.post(client, "POST", self.path, bodies, self.void_key(rows))
+            content = dump_json({self.list_key: bodies})
+            return self.post(client, "POST", self.path, content, len(bodies), self.void_key(rows))
         except RecordRejected as refused:
             if len(rows) == 1:
                 return [refused]
@@ -308,17 +358,15 @@ class WritableXeroStream(XeroStream, WritableStream):
         return True
 
     def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
-        return Request(
-            method=self.create_method,
-            path=f"/api.xro/2.0{self.path}",
-            body={self.list_key: [self.write(draft) for draft in drafts]},
-        )
+        body = {self.list_key: [self.write(draft) for draft in drafts]}
+        return Request(method=self.create_method, path=f"/api.xro/2.0{self.path}", body=body, content=dump_json(body))
 
-    def post(self, client: Client, method: str, path: str, bodies: Sequence[Row], key: str) -> list[Outcome]:
-        """Send a batch. Raises `RecordRejected` when Xero refused it as a whole."""
-        answer = xero(client).send(method, path, {self.list_key: bodies}, self.write_params, key=key)
+    def post(self, client: Client, method: str, path: str, content: bytes, count: int, key: str) -> list[Outcome]:
+        """Send a batch of so many. Raises `RecordRejected` when Xero refused it as a whole."""
+        reads = parse_json if self.answers_record else confirmation
+        answer = xero(client).send(method, path, content, self.write_params, key=key, reads=reads)
         elements = answer.get(self.list_key)
-        if not isinstance(elements, list) or len(elements) != len(bodies):
+        if not isinstance(elements, list) or len(elements) != count:
             raise OutcomeUnknown("Xero did not confirm every document of a batch; they are looked up.")
         return [refusal_of(element) if is_refused(element) else self.written(client, element) for element in elements]
 

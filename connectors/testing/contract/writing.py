@@ -119,10 +119,11 @@ class WritingRules(Setup):
         stream, drafts = bench.writable(writes), self.batch(bench, writes, first=50)
         preview = stream.preview(bench.client, drafts)
         bench.wire.requests.clear()
-        stream.create(bench.client, drafts, key="previewed")
+        stream.send(bench.client, drafts, preview, key="previewed")
         sent = [found for found in bench.wire.requests if is_at(found, preview.method, preview.path)]
         assert len(sent) == 1
         assert self.sent_body(sent[0]) == parse_json(dump_json(preview.body))
+        assert preview.content in (b"", sent[0].content), "what was committed goes out byte for byte"
         secret = bench.token.current()
         assert secret not in f"{preview.path} {preview.body}"
 
