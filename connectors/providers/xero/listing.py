@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from connectors.providers.xero.client import rows_of
@@ -150,8 +151,14 @@ def _reason(error: Exception) -> str:
 
 def changed_at(row: Row) -> str:
     """The instant of the last change as sortable text; empty when the row does not say."""
+    return _sortable(str(row.get("UpdatedDateUTC") or row.get("CreatedDateUTC") or ""))
+
+
+@lru_cache(maxsize=1024)
+def _sortable(text: str) -> str:
+    """All documents of one request change at about the same instant."""
     try:
-        at = moment(row.get("UpdatedDateUTC") or row.get("CreatedDateUTC"))
+        at = moment(text)
     except (ValueError, OverflowError):
         return ""
     return at.astimezone(dt.UTC).isoformat(timespec="milliseconds") if at else ""
