@@ -8,9 +8,11 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
 
 from django.contrib.auth.views import redirect_to_login
+from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.utils import timezone
+from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from tenants.choices import Role
 from tenants.context import tenant as tenant_context
@@ -79,6 +81,12 @@ def member(
     def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @wraps(view)
         def wrapped(request: HttpRequest, *, tenant_slug: str, **kwargs: Any) -> HttpResponseBase:
+            def answer() -> HttpResponseBase:
+                return answer_to(request, tenant_slug, **kwargs)
+
+            return _again_if_undone(answer) if opens_context and request.method in _SAFE else answer()
+
+        def answer_to(request: HttpRequest, tenant_slug: str, **kwargs: Any) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return redirect_to_login(request.get_full_path())
             ours = _enter(request, tenant_slug)
@@ -91,6 +99,19 @@ def member(
         return _with_policy(wrapped, least.value)
 
     return decorate
+
+
+_SAFE = ("GET", "HEAD")
+
+
+def _again_if_undone(answer: Callable[[], HttpResponseBase]) -> HttpResponseBase:
+    """A page's transaction that gave way to another, a migration's perhaps, is undone; done once more it is as if it had come later."""
+    try:
+        return answer()
+    except OperationalError as error:
+        if not isinstance(error.__cause__, DeadlockDetected | SerializationFailure):
+            raise
+    return answer()
 
 
 def _enter(request: HttpRequest, tenant_slug: str) -> TenantRequest:

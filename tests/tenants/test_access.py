@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
+from django.db import OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
 from django.template.response import SimpleTemplateResponse
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
+from psycopg.errors import DeadlockDetected
 
 from tenants.access import TenantRequest, member, public_page
 from tenants.choices import Role
 from tenants.context import TenantContextError, current_tenant
 from tenants.models import Membership, Tenant, User
+from tests.faults.processes import wait_until
 
 OURS = ("marketplace.", "tenants.")
 
@@ -156,3 +161,37 @@ def test_switcher_costs_one_query_however_many_businesses(
     alice_client.get("/businesses/")  # the first one loads the session's data
     with django_assert_num_queries(6):  # session, user, how many memberships, a page of them, invitations, switcher
         assert alice_client.get("/businesses/").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_page_that_had_to_give_way_to_a_migration_is_made_once_more(tenant: Tenant, alice_client: Client) -> None:
+    """Each holds a table that the other wants, and the database ends the page's transaction."""
+    given_way: list[BaseException] = []
+
+    def note(execute: Any, *statement: Any) -> Any:
+        try:
+            return execute(*statement)
+        except OperationalError as error:
+            given_way.append(error)
+            raise
+
+    def page_waits() -> bool:
+        asked = (
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'installations_connection'::regclass)"
+        )
+        return session.execute(asked).fetchone() == (True,)
+
+    def go_on() -> None:
+        wait_until(page_waits, "the page waiting")
+        session.execute("LOCK TABLE sync_record IN ACCESS EXCLUSIVE MODE")
+        session.commit()
+
+    with psycopg.connect(**connection.get_connection_params()) as session, connection.execute_wrapper(note):
+        session.execute(f"SET search_path = {tenant.schema_name}; SET deadlock_timeout = '1min'")
+        session.execute("LOCK TABLE installations_connection IN ACCESS EXCLUSIVE MODE")
+        migration = threading.Thread(target=go_on)
+        migration.start()
+        response = alice_client.get("/o/kestrel/records/")
+        migration.join()
+    assert response.status_code == 200
+    assert [type(error.__cause__) for error in given_way] == [DeadlockDetected]
