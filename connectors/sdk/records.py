@@ -167,7 +167,10 @@ class BalanceTransaction(Record, frozen=True, kw_only=True):
 
 
 class Customer(Record, frozen=True, kw_only=True):
-    """Somebody who buys. In ledgers: a contact."""
+    """Somebody who buys. In ledgers: a contact.
+
+    `emptied` is never read from a provider: in a change to be written it names the fields that are to be empty from then on.
+    """
 
     data_type: ClassVar[str] = "customer"
 
@@ -180,6 +183,7 @@ class Customer(Record, frozen=True, kw_only=True):
     currency: str = ""
     address: Address = Address()
     is_archived: bool = False
+    emptied: tuple[str, ...] = ()
 
 
 class Deal(Record, frozen=True, kw_only=True):

@@ -187,11 +187,13 @@ class WritableStream(Stream):
 
     `create` raises `OutcomeUnknown` when the answer was lost, `TransientError` when surely nothing was written.
     `settles_on_document`: a credit note's repayment is part of the document itself, so no separate payment is written.
+    `cannot_empty`: fields that, once filled, the provider lets nobody empty.
     """
 
     batch_size: ClassVar[int]
     void_batch_size: ClassVar[int] = 30
     settles_on_document: ClassVar[bool] = False
+    cannot_empty: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
@@ -209,7 +211,8 @@ class WritableStream(Stream):
 
     @abstractmethod
     def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
-        """Overwrite one object, if its `version` is still the one we know. A field left at its default is not sent."""
+        """Overwrite one object, if its `version` is still the one we know. A field left at its default is not sent, unless the
+        document says that it is to be emptied."""
 
     @abstractmethod
     def void(

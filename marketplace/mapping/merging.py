@@ -7,7 +7,9 @@ capitals, a telephone number with spaces) is part of the agreement and never com
 - Changed on one side only: that value is carried to the other side.
 - Changed on both to the same, if differently spelled: agreed, and each side keeps its spelling.
 - Changed on both differently: a clash. The rule names one winner, or a person is asked; until then the field is left alone.
-- An emptied field says nothing: it is never carried and never clashes, because providers take an empty value for "not given".
+- An emptied field is a change too: its own side has nothing in it, and what would be sent of it was there at the base and is gone.
+  A mapping that makes nothing of a full field empties nothing, and a name is never emptied. It is carried where the mapping may
+  overwrite.
 
 Nothing here reads or writes anything: the same arguments give the same answer.
 """
@@ -25,6 +27,7 @@ from connectors.sdk.records import Address, Customer
 
 FIELDS = ("name", "email", "phone", "tax_number", "address")
 ADDRESS_PARTS = ("line1", "line2", "city", "region", "postal_code", "country")
+ANOTHER = "\N{SYMBOL FOR SUBSTITUTE}"  # in a base: whatever was known there, it is not what stands there now
 LATE_FOR = dt.timedelta(hours=1)  # after which an unanswered write is not believed to arrive any more
 
 Values = Mapping[str, str]
@@ -44,13 +47,21 @@ def texts_of(record: Customer) -> dict[str, str]:
 
 
 def only(record: Customer, fields: Collection[str]) -> Customer:
-    """The contact with nothing but these fields: what is left at its default is not sent."""
+    """The contact with nothing but these fields. What is left at its default is not sent; what is to be emptied is named."""
     kept: dict[str, Any] = {name: getattr(record, name) for name in FIELDS if name in fields}
-    return Customer(**{"id": record.id, "name": "", "address": Address(), **kept})
+    emptied = tuple(name for name, text in texts_of(record).items() if name in fields and not text)
+    return Customer(**{"id": record.id, "name": "", "address": Address(), **kept}, emptied=emptied)
+
+
+def said_by(change: Customer) -> dict[str, str]:
+    """What a change says: the fields it fills, and those it empties."""
+    return {name: text for name, text in texts_of(change).items() if text or name in change.emptied}
 
 
 def fingerprint(name: str, text: str) -> str:
     """What is left of a value once a provider's own way of writing it is taken off. Equal fingerprints are the same value."""
+    if text == ANOTHER:
+        return text
     if name == "phone":
         return "".join(sign for sign in text if sign.isdigit()).removeprefix("00")
     if name == "email":
@@ -105,9 +116,8 @@ class Base(msgspec.Struct):
         """A write of these values got no answer: it may still arrive, even after a repetition of it was confirmed."""
         known = self.late.setdefault(side, {})
         for name, text in sent.items():
-            if text:
-                awaited = {sent: until for sent, until in known.get(name, {}).items() if _is_to_come(until, at)}
-                known[name] = {text: (at + LATE_FOR).isoformat()} | awaited
+            awaited = {sent: until for sent, until in known.get(name, {}).items() if _is_to_come(until, at)}
+            known[name] = {text: (at + LATE_FOR).isoformat()} | awaited
 
     def late_until(self, side: str, name: str, text: str, at: dt.datetime) -> str:
         """Until when a value on this side may be a late write of ours; the empty text when it is none."""
@@ -141,16 +151,24 @@ class Way:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """Who wins, seen from one direction. `modes` are its mapping's write modes: what it may write at all."""
+    """Who wins, seen from one direction. `modes` are its mapping's write modes: what it may write at all. `cannot_empty` are the
+    fields that its target's provider lets nobody empty."""
 
     rule: str = "owner"
     owner: Literal["source", "target"] = "source"
     field_winners: Mapping[str, str] = field(default_factory=dict)
     modes: Mapping[str, str] = field(default_factory=dict)
+    cannot_empty: Collection[str] = ()
 
     def may_write(self, name: str, sent: str, held: str) -> bool:
-        mode = self.modes.get("address_line1" if name == "address" else name, "overwrite")
+        mode = self._mode(name)
         return bool(sent) and (mode == "overwrite" or (mode == "if_empty" and not held))
+
+    def may_empty(self, name: str) -> bool:
+        return name != "name" and self._mode(name) == "overwrite"
+
+    def _mode(self, name: str) -> str:
+        return self.modes.get("address_line1" if name == "address" else name, "overwrite")
 
     def winner(self, name: str, source_at: dt.datetime, target_at: dt.datetime) -> tuple[Winner, str]:
         """The winner and the rule that says so; nobody when a person has to be asked. Of two changes of the very same time the
@@ -180,10 +198,12 @@ class Clash:
 
 @dataclass
 class Meeting:
-    """What became of one look at both sides. `carried` are the fields to write to the target now; `ended` are open clashes that
-    both sides settled by themselves; `is_for_the_way_back`: the other direction has something to write now."""
+    """What became of one look at both sides. `carried` are the fields to write to the target now, an empty value too; `stuck` are
+    those that would be emptied there and cannot be; `ended` are open clashes that both sides settled by themselves;
+    `is_for_the_way_back`: the other direction has something to write now."""
 
     carried: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
     clashes: list[Clash] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     is_for_the_way_back: bool = False
@@ -250,7 +270,7 @@ def _late_writes(base: Base, look: Look, name: str) -> list[tuple[str, str]]:
     return [
         (
             ""
-            if text == before or base.won.get(side, {}).get(name) == own
+            if text == before or base.won.get(side, {}).get(name) == own or bool(own) > bool(text)
             else base.late_until(side, name, text, look.now),
             side,
         )
@@ -284,27 +304,43 @@ def _take_for_ours(base: Base, look: Look, name: str, side: str) -> bool:
 
 
 def _compare(base: Base, look: Look, name: str, meeting: Meeting) -> None:
-    sent, held = look.there.sent[name], look.there.held[name]
-    before_sent, before_held = base.agreed[look.there.source].get(name, ("", ""))
-    source_edit, target_edit = _edit(name, sent, before_sent), _edit(name, held, before_held)
+    there, back = look.there, look.back
+    sent, held = there.sent[name], there.held[name]
+    before_sent, before_held = base.agreed[there.source].get(name, ("", ""))
+    source_edit = 2 if _is_emptied(base, there, back.held, name) else _edit(name, sent, before_sent)
+    target_edit = 2 if _is_emptied(base, back, there.held, name) else _edit(name, held, before_held)
     if source_edit > target_edit:
         _carry(look, name, meeting)
     elif source_edit == target_edit == 2 and is_echo(sent, held):
         _agree(base, look, name)
-    elif source_edit == target_edit == 2 and look.rules.may_write(name, sent, held):
+    elif source_edit == target_edit == 2 and _may_write(look, name):
         _clash(base, look, name, meeting)
 
 
+def _is_emptied(base: Base, way: Way, own: Values, name: str) -> bool:
+    """Whether the side this direction starts from has emptied the field: what it would have sent of it was there and is gone."""
+    before = base.agreed[way.source].get(name, ("", ""))[0]
+    return not (own[name] or way.sent[name] or is_same(name, before, "")) and name != "name"
+
+
 def _edit(name: str, now: str, before: str) -> int:
-    """0: as it was, or emptied; 1: written differently; 2: another value."""
+    """0: as it was, or nothing; 1: written differently; 2: another value."""
     if not now or now == before:
         return 0
     return 1 if is_same(name, now, before) else 2
 
 
 def _carry(look: Look, name: str, meeting: Meeting) -> None:
-    if look.rules.may_write(name, look.there.sent[name], look.there.held[name]):
-        meeting.carried.append(name)
+    if not _may_write(look, name):
+        return
+    is_stuck = not look.there.sent[name] and name in look.rules.cannot_empty
+    (meeting.stuck if is_stuck else meeting.carried).append(name)
+
+
+def _may_write(look: Look, name: str) -> bool:
+    """Nothing is emptied for what the mapping makes of a field that is not empty."""
+    sent, held = look.there.sent[name], look.there.held[name]
+    return look.rules.may_write(name, sent, held) if sent else not look.back.held[name] and look.rules.may_empty(name)
 
 
 def _agree(base: Base, look: Look, name: str) -> None:
@@ -319,7 +355,7 @@ def _clash(base: Base, look: Look, name: str, meeting: Meeting) -> None:
     there = look.there
     source_at, target_at = base.since(there.source, name), base.since(look.back.source, name)
     winner, rule = look.rules.winner(name, source_at, target_at)
-    before_sent, before_held = base.agreed[there.source].get(name, ("", ""))
+    before_sent, before_held = (_known(text) for text in base.agreed[there.source].get(name, ("", "")))
     meeting.clashes.append(
         Clash(
             name=name,
@@ -357,8 +393,15 @@ def decide(base: Base, look: Look, name: str, winner: Winner) -> None:
 
 
 def _other_than(now: str, agreed: str) -> str:
-    """What was agreed, unless it is the value itself: a winner's value has to count as changed."""
-    return agreed if agreed and not is_same("", agreed, now) else ""
+    """What was agreed, unless it is the value itself: a winner's value has to count as changed, an empty one too. What was never
+    agreed on stays unknown, so that emptying it again brings nothing new."""
+    if not agreed and now:
+        return ""
+    return agreed if agreed and not is_same("", agreed, now) else ANOTHER
+
+
+def _known(agreed: str) -> str:
+    return "" if agreed == ANOTHER else agreed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ class ConflictForm(forms.Form):
             self._add(conflict)
 
     def _add(self, conflict: Conflict) -> None:
-        agreed = one_line(conflict.target_agreed or conflict.source_agreed) or NOTHING
+        agreed = conflict.target_agreed or conflict.source_agreed
         self.fields[f"choice{conflict.pk}"] = forms.ChoiceField(
             label=FIELD_WORDS[conflict.field],
             choices=[
@@ -36,7 +36,7 @@ class ConflictForm(forms.Form):
                 ("target", f"{one_line(conflict.target_value)} · {connection_name(conflict.flow.target)}"),
                 (LATER, "Later"),
             ],
-            help_text=f"Both had: {agreed}",
+            help_text=f"Both had: {one_line(agreed) if agreed else NOTHING}",
             initial=LATER,
             widget=forms.RadioSelect,
         )

@@ -17,11 +17,14 @@ from marketplace.mapping.merging import Answer, Base, Way, confirm, texts_of
 from marketplace.mapping.models import Flow
 from marketplace.posting.models import Conflict, LinkedPair, Posting, RecordOutcome
 from marketplace.posting.pairs import (
+    ask_again,
+    fields_kept_full,
     is_two_way,
     linked_pairs,
     lock_pairs,
     mirror_of,
     new_pair,
+    note_late,
     pair_ids,
     save_pairs,
     sent_by,
@@ -62,7 +65,7 @@ def _confirm(flow: Flow, postings: list[Posting], answered: Mapping[int, Written
             external_id__in=[answered[posting.pk].external_id for posting in postings],
         )
     }
-    pairs, echoes = [], []
+    pairs, echoes, stuck = [], [], []
     for posting in postings:
         written = answered[posting.pk]
         assert written.record is not None
@@ -71,6 +74,8 @@ def _confirm(flow: Flow, postings: list[Posting], answered: Mapping[int, Written
         before = stored.get(written.external_id)
         _confirm_pair(flow, mirror, pair, posting, written.record, before, zone)
         pairs.append(pair)
+        if _is_left_full(flow, posting, written.record):
+            stuck.append(posting.record.external_id)
         if _is_next(before, posting, written):
             echoes.append(written.record)
     save_pairs(pairs)
@@ -85,6 +90,15 @@ def _confirm(flow: Flow, postings: list[Posting], answered: Mapping[int, Written
             at=at,
         )
     _hold_open_conflicts(flow, pairs)
+    if stuck:
+        ask_again(flow, stuck)
+
+
+def _is_left_full(flow: Flow, posting: Posting, answer: SourceRecord) -> bool:
+    """What could be written is written; what the provider does not let us empty is told once more."""
+    assert isinstance(answer.record, Customer)
+    own, held = texts_of(msgspec.convert(posting.record.body, Customer)), texts_of(answer.record)
+    return any(held[name] and not own[name] for name in fields_kept_full(flow))
 
 
 def _is_next(before: Record | None, posting: Posting, written: Written) -> bool:
@@ -121,7 +135,7 @@ def _confirm_pair(
         answer.updated_at or now(),
     )
     if posting.attempts > 1:
-        base.note_late(str(flow.target_id), sent_by(posting), now())
+        note_late(base, flow, posting, now())
     pair.base, pair.merged_at = msgspec.to_builtins(base), now()
 
 
@@ -134,7 +148,7 @@ def note_earlier_attempts(posting: Posting) -> None:
     pair = pairs.get((posting.record.external_id, posting.external_id))
     if pair is not None:
         base = msgspec.convert(pair.base, Base)
-        base.note_late(str(posting.flow.target_id), sent_by(posting), now())
+        note_late(base, posting.flow, posting, now())
         pair.base, pair.merged_at = msgspec.to_builtins(base), now()
         save_pairs([pair])
 

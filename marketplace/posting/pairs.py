@@ -23,7 +23,7 @@ from connectors.sdk.records import Customer
 from marketplace.core.bulk import new_ids
 from marketplace.core.work import request_work
 from marketplace.mapping.compiling import mapped_by
-from marketplace.mapping.merging import Base, Clash, Look, Meeting, Rules, Way, meet, only, texts_of
+from marketplace.mapping.merging import Base, Clash, Look, Meeting, Rules, Way, meet, only, said_by, texts_of
 from marketplace.mapping.models import Flow, Stage
 from marketplace.mapping.plan import Circumstances, Held, Ledger, PlannedDocument
 from marketplace.mapping.templates import template
@@ -138,9 +138,10 @@ class Pairs:
         """A write that was tried and never answered may still arrive after it was planned anew."""
         for posting in existing:
             if posting.purpose == CHANGES and posting.state == Posting.State.PLANNED and posting.attempts:
-                base.note_late(str(self.flow.target_id), sent_by(posting), self.at)
+                note_late(base, self.flow, posting, self.at)
         for posting in self.unanswered.get(external_id, []):
-            base.note_late(str(self.flow.source_id), sent_by(posting), self.at)
+            assert self.mirror is not None
+            note_late(base, self.mirror, posting, self.at)
 
     def _look(self, external_id: str, record: Customer, changes: PlannedDocument, open_here: Collection[str]) -> Look:
         body = self.circumstances.ledger.contact_bodies[changes.external_id]
@@ -157,6 +158,7 @@ class Pairs:
                 owner="source" if self.circumstances.is_source_of_truth else "target",
                 field_winners=self.circumstances.field_winners,
                 modes=changes.write_modes,
+                cannot_empty=fields_kept_full(self.flow),
             ),
             source_at=self.facts[self.flow.source_id, external_id].at,
             target_at=self.facts[self.flow.target_id, changes.external_id].at,
@@ -169,7 +171,7 @@ class Pairs:
     ) -> Held | None:
         """Keep every clash as a conflict: a new one, or the one that is open about this field already."""
         if self.is_rehearsal:
-            return _held(self.flow, [clash for clash in meeting.clashes if not clash.winner])
+            return _held(self.flow, [clash for clash in meeting.clashes if not clash.winner], meeting.stuck)
         for name in meeting.ended:
             conflict = open_here.pop(name)
             conflict.state, conflict.decided_at = Conflict.State.ENDED, self.at
@@ -184,7 +186,8 @@ class Pairs:
         if meeting.is_for_the_way_back and self.mirror is not None:
             ask_again(self.mirror, [contact_id_of(pair, self.flow)])
         is_ours = {name: conflict.flow_id == self.flow.pk for name, conflict in open_here.items()}
-        return _held(self.flow, [c for c in meeting.clashes if not c.winner and is_ours.get(c.name, True)])
+        waiting = [c for c in meeting.clashes if not c.winner and is_ours.get(c.name, True)]
+        return _held(self.flow, waiting, meeting.stuck)
 
     def _conflict(self, pair: LinkedPair, record_id: int, clash: Clash) -> Conflict:
         return Conflict(
@@ -331,8 +334,19 @@ def texts_wanted(flow: Flow | None, record: Customer, zone: ZoneInfo) -> dict[st
 def sent_by(posting: Posting) -> dict[str, str]:
     """The fields a posting writes. A new contact is written whole, a change says only what it changes."""
     document = msgspec.convert(posting.document, Customer)
-    texts = texts_of(document)
-    return texts if posting.action == "create" else {name: text for name, text in texts.items() if text}
+    return texts_of(document) if posting.action == "create" else said_by(document)
+
+
+def note_late(base: Base, flow: Flow, posting: Posting, at: dt.datetime) -> None:
+    """An attempt of this posting had no answer. A creation that comes late makes another contact and empties nothing."""
+    is_new = posting.action == "create"
+    sent = {name: text for name, text in sent_by(posting).items() if text or not is_new}
+    base.note_late(str(flow.target_id), sent, at)
+
+
+def fields_kept_full(flow: Flow) -> frozenset[str]:
+    """The fields of a customer that the provider of this flow's target lets nobody empty."""
+    return connector(flow.target.connector).writable("customer").cannot_empty
 
 
 def ask_again(flow: Flow, external_ids: Collection[str], *, delay: dt.timedelta | None = None) -> None:
@@ -343,9 +357,9 @@ def ask_again(flow: Flow, external_ids: Collection[str], *, delay: dt.timedelta 
     request_work(tenant_id=current_tenant().pk, kind="plan", key=str(flow.pk), delay=delay)
 
 
-def _held(flow: Flow, clashes: Sequence[Clash]) -> Held | None:
+def _held(flow: Flow, clashes: Sequence[Clash], stuck: Sequence[str]) -> Held | None:
     if not clashes:
-        return None
+        return _held_full(flow, stuck) if stuck else None
     here, there = (connector(side.connector).manifest.name for side in (flow.source, flow.target))
     said = "; ".join(
         f"{FIELD_WORDS[c.name]}: “{one_line(c.source_value)}” in {here}, “{one_line(c.target_value)}” in {there}"
@@ -359,11 +373,25 @@ def _held(flow: Flow, clashes: Sequence[Clash]) -> Held | None:
     )
 
 
+def _held_full(flow: Flow, stuck: Sequence[str]) -> Held:
+    here, there = (connector(side.connector).manifest.name for side in (flow.source, flow.target))
+    fields = ", ".join(FIELD_WORDS[name].lower() for name in stuck)
+    return Held(
+        "cannot_empty",
+        f"Emptied in {here}, but {there} does not let Tieout empty it there: {fields}.",
+        owner="bookkeeper",
+        next_step=f"Empty it by hand in {there}, or fill it in again in {here}.",
+    )
+
+
 FIELD_WORDS = {"name": "Name", "email": "E-mail", "phone": "Phone", "tax_number": "Tax number", "address": "Address"}
 
 
+EMPTY = "(empty)"  # a field's value, in words
+
+
 def one_line(text: str) -> str:
-    return ", ".join(part for part in text.split("\n") if part)
+    return ", ".join(part for part in text.split("\n") if part) or EMPTY
 
 
 _FACTS = """

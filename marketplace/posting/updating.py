@@ -17,7 +17,7 @@ from connectors.sdk.streams import Draft, Outcome, SourceRecord, WritableStream,
 from marketplace.core.clock import now
 from marketplace.core.work import request_work
 from marketplace.installations.models import Connection
-from marketplace.mapping.merging import is_echo, texts_of
+from marketplace.mapping.merging import is_echo, said_by, texts_of
 from marketplace.posting.echoes import note_earlier_attempts
 from marketplace.posting.models import Posting
 from marketplace.posting.pairs import ask_again
@@ -89,8 +89,8 @@ def as_updated(
 def _holds(found: SourceRecord, draft: Draft) -> bool:
     if not isinstance(found.record, Customer) or not isinstance(draft.document, Customer):
         return False
-    held, sent = texts_of(found.record), texts_of(draft.document)
-    return all(is_echo(text, held[name]) for name, text in sent.items() if text)
+    held = texts_of(found.record)
+    return all(is_echo(text, held[name]) for name, text in said_by(draft.document).items())
 
 
 def _written(found: SourceRecord) -> Written:

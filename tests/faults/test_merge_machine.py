@@ -59,8 +59,11 @@ class System:
             return text if text.endswith(OWN_WAY) else text + OWN_WAY  # so that nobody would know it again
         return text.upper() if name == "name" else f" {text[:2]} {text[2:]} "
 
+    def kept(self, name: str, text: str) -> str:
+        return self.spelled(name, text) if text else ""
+
     def put(self, values: dict[str, str], at: dt.datetime) -> None:
-        self.values |= {name: self.spelled(name, text) if text else "" for name, text in values.items()}
+        self.values |= {name: self.kept(name, text) for name, text in values.items()}
         self.version, self.at = self.version + 1, at
 
     def now(self) -> Read:
@@ -110,6 +113,7 @@ class TwoSides(RuleBasedStateMachine):
         self.typed: dict[tuple[Key, str], str] = {}  # what people typed last, on one side only
         self.first_seen: dict[tuple[Key, str], tuple[str, dt.datetime]] = {}
         self.replaced: set[tuple[Key, str, str]] = set()  # what they typed over on their own side
+        self.gave_up_emptying: set[tuple[Key, str]] = set()
         self.writes = 0
         self.is_more_wanted = False  # the other direction was asked to look again
         self._put("a", {name: self._new(name) for name in EDITED})
@@ -135,9 +139,26 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(EDITED))
     def empty(self, key: Key, name: str) -> None:
+        """What was typed never comes back. It is an edit where the field was seen full; a name is never emptied, and where we gave
+        up emptying it ourselves, nobody can tell theirs from ours."""
         self.clock += dt.timedelta(seconds=1)
         self.sides[key].put({name: ""}, self.clock)
         self.unsynced.pop((key, name), None)
+        typed = self.typed.pop((key, name), None)
+        if (key, name) in self.gave_up_emptying:
+            return
+        if typed is not None:
+            self.replaced.add((key, name, typed))
+        if not self.sides[OTHER[key]].values[name]:
+            self.unsynced.pop((OTHER[key], name), None)  # both did the same
+        elif name != "name" and self.first_seen.get((key, name), ("",))[0]:
+            self.unsynced[key, name] = ""
+        self.ours.discard((key, name))
+
+    @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(["phone", "tax_number"]), fate=st.sampled_from(FATES))
+    def empty_and_carry(self, key: Key, name: str, fate: str) -> None:
+        self.empty(key, name)
+        self.read_plan_and_send(OTHER[key], fate)
 
     @rule(key=st.sampled_from(["a", "b"]))
     def read(self, key: Key) -> None:
@@ -285,9 +306,8 @@ class TwoSides(RuleBasedStateMachine):
         if not record.winner:
             return
         won, lost = (_plain(record.values[key]) for key in (record.winner, OTHER[record.winner]))
-        if won != lost and won == _plain(
-            self.sides[record.winner].values[record.name]
-        ):  # nothing has come over it unread
+        stands = _plain(self.sides[record.winner].values[record.name])
+        if lost and won != lost and won == stands:  # nothing has come over it unread
             self.beaten.add((record.winner, record.name, lost))
 
     def _send(self, target: Key, fate: str) -> None:
@@ -297,8 +317,10 @@ class TwoSides(RuleBasedStateMachine):
             self.reads[target] = system.now()  # refused as stale: read again, planned anew
             self._note_unanswered(target, write)
             return
-        if fate != "well" and "tax_number" in write.values:
+        if fate != "well" and target == "b" and write.values.get("tax_number"):
             self.unclear.add("tax_number")  # spelled beyond recognition and without an answer: nobody can know it again
+        if fate != "well":
+            self.gave_up_emptying |= {(target, name) for name, text in write.values.items() if not text}
         if fate in ("lost", "late"):
             self.uncertain[target] = write
             if fate == "late":
@@ -316,7 +338,7 @@ class TwoSides(RuleBasedStateMachine):
             assert not is_lost or name in self.unclear, f"{name}: {text} lost and is written all the same"
             is_old = (target, name, _plain(text)) in self.replaced
             assert not is_old or name in self.unclear, f"{name}: {text} comes back to {target}"
-            is_needless = self.sides[target].values[name] == self.sides[target].spelled(name, text)
+            is_needless = self.sides[target].values[name] == self.sides[target].kept(name, text)
             is_again = is_needless and (target, name) in self.ours and name not in self.unclear
             assert not is_again, f"{name}: {text} is written to {target} again"
             self.ours.add((target, name))
@@ -330,8 +352,12 @@ class TwoSides(RuleBasedStateMachine):
         if typed is not None and _plain(typed) != _plain(text):
             known = [r for r in self.records if r.name == name and _plain(r.values[target]) == _plain(typed)]
             assert known, f"{name}: {typed} of {target} was written over by {text} without a word"
-        if _plain(self.unsynced.get((OTHER[target], name), "")) == _plain(text):
-            del self.unsynced[OTHER[target], name]
+        self._is_synced(OTHER[target], name, text)
+
+    def _is_synced(self, key: Key, name: str, text: str) -> None:
+        typed = self.unsynced.get((key, name))
+        if typed is not None and _plain(typed) == _plain(text):
+            del self.unsynced[key, name]
 
     def _confirm(self, target: Key, write: Write, answer: Read, *, is_answer: bool = True) -> None:
         """What was looked up later may hold what people did since."""
@@ -377,8 +403,7 @@ class TwoSides(RuleBasedStateMachine):
             if (target, name) not in self.ours:  # what people had before is as good as what is left now
                 self.replaced = {one for one in self.replaced if one[1] != name}
                 self.beaten = {one for one in self.beaten if one[1] != name}
-            if _plain(self.unsynced.get((OTHER[target], name), "")) == _plain(text):
-                del self.unsynced[OTHER[target], name]
+            self._is_synced(OTHER[target], name, text)
         self.sides[target].put(values, self.clock)
 
     def _choose(self, winner: Key) -> None:
@@ -419,7 +444,8 @@ class TwoSides(RuleBasedStateMachine):
         for name in EDITED:
             one, other = (system.values[name] for system in self.sides.values())
             is_open = any(r.name == name and not r.winner for r in self.records)
-            if len(self.writes_to) == 2 and one and other and not is_open:
+            is_whole = (one and other) or name != "name"  # a name is never emptied, so one side may have none
+            if len(self.writes_to) == 2 and is_whole and not is_open:
                 assert _plain(one) == _plain(other), f"{name}: {one!r} and {other!r}"
         writes = self.writes
         self._settle()

@@ -197,7 +197,8 @@ class Books:
         row = self.locked(entity, body)
         kept = row if body.get("sparse") else {name: row[name] for name in READ_ONLY}
         changes = {name: value for name, value in body.items() if name not in READ_ONLY}
-        return self.save(entity, {**kept, **self.entry(entity, {**kept, **changes}, row), "sparse": False})
+        left = {name: value for name, value in kept.items() if not (name in changes and _is_blank(changes[name]))}
+        return self.save(entity, {**left, **self.entry(entity, {**kept, **changes}, row), "sparse": False})
 
     def entry(self, entity: str, body: Json, row: Json) -> Json:
         """A list entry as it will be kept. `row` is what it was."""
@@ -222,7 +223,7 @@ class Books:
         holder = self.person_named(name)
         if holder and holder[1]["Id"] != row.get("Id"):
             raise faults.duplicate_name(holder[0].lower())
-        body = {field: value for field, value in body.items() if value not in (None, "", {}, [])}
+        body = {field: value for field, value in body.items() if not _is_blank(value)}
         currency = self.currency(body, self.home)
         if row and currency != self.reference(row, "CurrencyRef"):
             raise faults.business("Business Validation Error: The currency of a customer or vendor cannot be changed.")
@@ -306,3 +307,9 @@ class Books:
         for other in self.rows(entity).values():
             if other["Name"].casefold() == name.casefold() and other["Id"] != row.get("Id"):
                 raise faults.duplicate_name(word)
+
+
+def _is_blank(value: Any) -> bool:
+    """Nothing is kept of a field that was sent empty, nor of one whose parts all were."""
+    parts = value.values() if isinstance(value, dict) else [value]
+    return all(part in (None, "", {}, []) for part in parts)

@@ -244,7 +244,8 @@ def _purchase_body(expense: Expense, reference: str, references: References) -> 
 
 
 def customer_body(customer: Customer) -> Json:
-    return present(
+    """In an update, what is sent as an empty text is emptied and what is not sent stays."""
+    filled = present(
         {
             "DisplayName": display_name(customer.name),
             "CompanyName": customer.company,
@@ -252,23 +253,28 @@ def customer_body(customer: Customer) -> Json:
             "PrimaryPhone": present({"FreeFormNumber": customer.phone}),
             "PrimaryTaxIdentifier": customer.tax_number,
             "CurrencyRef": present({"value": customer.currency}),
-            "BillAddr": _address(customer.address),
+            "BillAddr": present(_address(customer.address)),
             "Active": False if customer.is_archived else None,
         }
     )
+    empty = {
+        "email": ("PrimaryEmailAddr", {"Address": ""}),
+        "phone": ("PrimaryPhone", {"FreeFormNumber": ""}),
+        "tax_number": ("PrimaryTaxIdentifier", ""),
+        "address": ("BillAddr", _address(Address())),
+    }
+    return filled | dict(empty[name] for name in customer.emptied)
 
 
 def _address(address: Address) -> Json:
-    return present(
-        {
-            "Line1": address.line1,
-            "Line2": address.line2,
-            "City": address.city,
-            "CountrySubDivisionCode": address.region,
-            "PostalCode": address.postal_code,
-            "Country": address.country,
-        }
-    )
+    return {
+        "Line1": address.line1,
+        "Line2": address.line2,
+        "City": address.city,
+        "CountrySubDivisionCode": address.region,
+        "PostalCode": address.postal_code,
+        "Country": address.country,
+    }
 
 
 def total_of(row: Json) -> Decimal | None:

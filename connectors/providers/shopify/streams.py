@@ -277,6 +277,7 @@ class Customers(ListedStream, WritableStream):
     record = Customer
     listing = ALL_CUSTOMERS
     batch_size = 50
+    cannot_empty = frozenset({"address"})  # Shopify does not let a default address be taken away
     fields = (
         Field("name", "Name"),
         Field("email", "Email"),

@@ -69,7 +69,7 @@ def customer_of(record: Record) -> Customer:
 
 
 def customer_input(customer: Customer) -> dict[str, Any]:
-    """A field at its default is not sent. Shopify wants the last word of a name apart."""
+    """A field at its default is not sent, one that is to be emptied is null. Shopify wants the last word of a name apart."""
     first, _, last = customer.name.rpartition(" ")
     given = {
         "firstName": first or last,
@@ -77,7 +77,8 @@ def customer_input(customer: Customer) -> dict[str, Any]:
         "email": customer.email,
         "phone": customer.phone,
     }
-    return {name: value for name, value in given.items() if value or (name == "lastName" and customer.name)}
+    filled = {name: value for name, value in given.items() if value or (name == "lastName" and customer.name)}
+    return filled | dict.fromkeys(name for name in ("email", "phone") if name in customer.emptied)
 
 
 def address_input(customer: Customer) -> dict[str, Any]:

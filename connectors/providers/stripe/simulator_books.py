@@ -265,6 +265,8 @@ class AccountBooks(Simulator):
         if record.tax_number:
             tax_id = {"id": f"txi_{body['id']}", "object": "tax_id", "type": "gb_vat", "value": record.tax_number}
             self.kept(account, "tax_ids").put(body["id"], tax_id | {"customer": body["id"], "created": created})
+        else:
+            self.kept(account, "tax_ids").delete(body["id"])
         if known is not None:
             body |= {"metadata": known["metadata"] | body["metadata"], "invoice_prefix": known["invoice_prefix"]}
         self.keep(account, "customers", body)

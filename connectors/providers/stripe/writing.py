@@ -24,6 +24,7 @@ Form = list[tuple[str, str]]
 
 class CustomerWriting(Listing, WritableStream):
     path = "/v1/customers"
+    cannot_empty = frozenset({"tax_number"})  # a tax ID is an object of its own, which we only read
     object_type = "customer"
     expand = ("tax_ids",)
     batch_size = 1
@@ -103,7 +104,7 @@ def completed(customer: Customer, current: Body) -> Customer:
 
 
 def values(customer: Customer) -> Form:
-    """The fields that are set."""
+    """The fields that are set, and those to be emptied: sent empty, Stripe takes the old value away."""
     address = customer.address
     form = [
         ("name", customer.name),
@@ -117,7 +118,8 @@ def values(customer: Customer) -> Form:
         ("address[postal_code]", address.postal_code),
         ("address[country]", address.country),
     ]
-    return [(name, value) for name, value in form if value]
+    emptied = [(name, "") for name in ("email", "phone", "address") if name in customer.emptied]
+    return [(name, value) for name, value in form if value] + emptied
 
 
 def clause(reference: str) -> str:

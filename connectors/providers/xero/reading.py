@@ -113,28 +113,38 @@ def customer(raw: Raw) -> Customer:
     )
 
 
-def _phone(phones: Sequence[Raw]) -> str:
+def phone_shown(phones: Sequence[Raw]) -> Raw:
+    """The one of a contact's telephone numbers that is read; empty without any."""
     by_type = {phone.get("PhoneType"): phone for phone in phones if phone.get("PhoneNumber")}
-    phone = by_type.get("DEFAULT") or by_type.get("MOBILE") or next(iter(by_type.values()), {})
+    return by_type.get("DEFAULT") or by_type.get("MOBILE") or next(iter(by_type.values()), {})
+
+
+def _phone(phones: Sequence[Raw]) -> str:
+    phone = phone_shown(phones)
     parts = (phone.get(key, "") for key in ("PhoneCountryCode", "PhoneAreaCode", "PhoneNumber"))
     return " ".join(part for part in parts if part)
 
 
-def _address(addresses: Sequence[Raw]) -> Address:
-    """The billing address (Xero's POBOX), or the delivery address where that is empty."""
+def address_shown(addresses: Sequence[Raw]) -> Raw:
+    """The billing address (Xero's POBOX), or the delivery address where that is empty; empty without any."""
     by_type = {address.get("AddressType"): address for address in addresses}
     for kind in ("POBOX", "STREET"):
         address = by_type.get(kind) or {}
         if any(address.get(key) for key in ("AddressLine1", "City", "PostalCode", "Country")):
-            return Address(
-                line1=address.get("AddressLine1", ""),
-                line2=address.get("AddressLine2", ""),
-                city=address.get("City", ""),
-                region=address.get("Region", ""),
-                postal_code=address.get("PostalCode", ""),
-                country=country_code(address.get("Country", "")),
-            )
-    return Address()
+            return address
+    return {}
+
+
+def _address(addresses: Sequence[Raw]) -> Address:
+    address = address_shown(addresses)
+    return Address(
+        line1=address.get("AddressLine1", ""),
+        line2=address.get("AddressLine2", ""),
+        city=address.get("City", ""),
+        region=address.get("Region", ""),
+        postal_code=address.get("PostalCode", ""),
+        country=country_code(address.get("Country", "")),
+    )
 
 
 def _party(raw: Raw | None) -> Party:

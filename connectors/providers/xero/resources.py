@@ -251,6 +251,10 @@ class WritableXeroStream(XeroStream, WritableStream):
         """The same for an object that is there."""
         return self.write(draft)
 
+    def emptied(self, draft: Draft, row: Row) -> Row:
+        """What empties the fields that the draft wants empty of the object as it is."""
+        return {}
+
     def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
         return self.send(client, drafts, self.preview(client, drafts), key=key)
 
@@ -277,7 +281,8 @@ class WritableXeroStream(XeroStream, WritableStream):
             return gone()
         if version and self.version(found[0]) != version:
             return stale()
-        body = {name: value for name, value in self.change(draft).items() if not is_empty(value)}
+        filled = {name: value for name, value in self.change(draft).items() if not is_empty(value)}
+        body = filled | self.emptied(draft, found[0])
         key = f"{draft.key}-{digest(body)}"
         try:
             path = f"{self.path}/{external_id}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from connectors.providers.xero import reading
@@ -54,6 +54,8 @@ class Contacts:
             **(known or {}),
             **{key: value for key, value in given.items() if key in KEPT},
         }
+        for key, kind in (("Phones", "PhoneType"), ("Addresses", "AddressType")):
+            row[key] = _by_kind((known or {}).get(key) or [], row[key] or [], kind)
         self._check_fields(row)
         return row
 
@@ -98,3 +100,8 @@ class Contacts:
             messages.append(f"Organisation is not subscribed to currency {row['DefaultCurrency']}")
         if messages:
             raise Invalid(*messages)
+
+
+def _by_kind(known: Sequence[Row], given: Sequence[Row], kind: str) -> list[Row]:
+    """A contact has one telephone number and one address of each kind; those that are not given stay."""
+    return list({row.get(kind): row for row in (*known, *given)}.values())

@@ -138,17 +138,18 @@ class Seeding:
     def _customer(self, record: Customer) -> str:
         known = self.books["Contacts"].get(record.id)
         row: Row = {
-            "Addresses": [],
-            "Phones": [],
             "IsSupplier": False,
             "IsCustomer": False,
             "HasAttachments": False,
             **(known or {}),
+            "EmailAddress": "",
+            "TaxNumber": "",
+            "Addresses": [],
+            "Phones": [],
             **writing.contact(Draft(key="", reference="", document=record)),
             "ContactStatus": "ARCHIVED" if record.is_archived else "ACTIVE",
         }
         row.setdefault("ContactID", record.id or self.books.new_id("Contacts"))
-        row.setdefault("EmailAddress", "")
         self.books.put_contact(row, at=self._at(record))
         self.books.simulator.tell(
             self.books.id,

@@ -103,6 +103,9 @@ class Contacts(WritableXeroStream):
         """A contact that is there keeps its own number: only the ones we create are found by ours."""
         return {name: value for name, value in self.write(draft).items() if name != self.reference_key}
 
+    def emptied(self, draft: Draft, row: Row) -> Row:
+        return writing.emptied_contact(draft, row)
+
     def is_void(self, row: Row) -> bool:
         return row.get("ContactStatus") == "ARCHIVED"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, TypeVar
 
-from connectors.providers.xero.reading import NO_TAX
+from connectors.providers.xero.reading import NO_TAX, address_shown, phone_shown
 from connectors.providers.xero.values import account_reference, country_name, is_guid
 from connectors.sdk.records import (
     Address,
@@ -183,6 +184,19 @@ def contact(draft: Draft) -> Body:
         body["Addresses"] = [_address(person.address)]
     if person.is_archived:
         body["ContactStatus"] = "ARCHIVED"
+    return body
+
+
+def emptied_contact(draft: Draft, row: Mapping[str, Any]) -> Body:
+    """Xero empties what is sent as an empty text. Of several telephone numbers and addresses, only the one we read is emptied."""
+    names = _expect(draft, Customer).emptied
+    body: Body = {key: "" for name, key in (("email", "EmailAddress"), ("tax_number", "TaxNumber")) if name in names}
+    phone, address = phone_shown(row.get("Phones") or ()), address_shown(row.get("Addresses") or ())
+    if "phone" in names and phone:
+        blank = dict.fromkeys(("PhoneNumber", "PhoneAreaCode", "PhoneCountryCode"), "")
+        body["Phones"] = [{"PhoneType": phone["PhoneType"], **blank}]
+    if "address" in names and address:
+        body["Addresses"] = [_address(Address()) | {"AddressType": address["AddressType"]}]
     return body
 
 

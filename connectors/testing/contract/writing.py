@@ -12,7 +12,7 @@ import pytest
 
 from connectors.sdk.client import dump_json, parse_json
 from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RecordRejected, TransientError
-from connectors.sdk.records import CreditNote, Customer, CustomerPayment, Invoice, LedgerAccount, Record
+from connectors.sdk.records import Address, CreditNote, Customer, CustomerPayment, Invoice, LedgerAccount, Record
 from connectors.sdk.streams import Draft, Outcome, Written
 from connectors.testing.contract.bench import Bench, only, path_only
 from connectors.testing.contract.reading import differences
@@ -227,6 +227,25 @@ class WritingRules(Setup):
         assert after.version != held.version
         if "phone" in self.kept("customer"):
             assert after.record.phone == draft.document.phone, "a field left at its default is not sent"
+
+    def test_a_customer_field_is_emptied_where_the_change_says_so(self, bench: Bench) -> None:
+        if "customer" not in self.parts().manifest.writes:
+            pytest.skip("customers are not written")
+        stream = bench.writable("customer")
+        (draft,) = self.drafts(bench, "customer", 1)
+        home = Address(line1="1 Quay Street", city="Bristol", postal_code="BS1 1AA", country="GB")
+        (outcome,) = self.create_all(bench, [redraft(draft, phone="+44 20 7946 0001", tax_number="GB1", address=home)])
+        id = written(outcome).external_id
+        (held,) = stream.fetch(bench.client, [id]).records
+        names = [name for name in ("email", "phone", "tax_number", "address") if getattr(held.record, name)]
+        for name in sorted({*names} - stream.cannot_empty):
+            (before,) = stream.fetch(bench.client, [id]).records
+            change = replace(draft, document=Customer(id=id, name="", emptied=(name,)))
+            written(stream.update(bench.client, id, change, version=before.version))
+            (after,) = stream.fetch(bench.client, [id]).records
+            at = getattr(after.record, "updated_at", None)
+            nothing: Any = Address() if name == "address" else ""
+            assert after.record == msgspec.structs.replace(before.record, updated_at=at, **{name: nothing})
 
     def create_all(self, bench: Bench, drafts: list[Draft]) -> list[Outcome]:
         """Create drafts in batches of the stream's size."""

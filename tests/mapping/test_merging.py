@@ -1,0 +1,331 @@
+"""The three-way merge of one field, case by case; `tests/faults/test_merge_machine.py` tries what nobody thought of."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from connectors.sdk.records import Address, Customer
+from marketplace.mapping.merging import (
+    ANOTHER,
+    FIELDS,
+    LATE_FOR,
+    Answer,
+    Base,
+    Look,
+    Meeting,
+    Rules,
+    Way,
+    confirm,
+    decide,
+    meet,
+    only,
+    said_by,
+)
+
+NOW = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
+OLD, NEW, OTHER = "020 7946 0001", "020 7946 0222", "020 7946 0333"
+
+
+def texts(phone: str, **more: str) -> dict[str, str]:
+    return dict.fromkeys(FIELDS, "") | {"name": "Ada Hart", "phone": phone} | more
+
+
+def seen(shop: str, ledger: str, **more: Any) -> Look:
+    """Both sides as they stand, looked at from the shop; each mapping hands on what is there."""
+    ours, theirs = texts(shop), texts(ledger)
+    given = {
+        "there": Way(source="shop", sent=ours, held=theirs),
+        "back": Way(source="ledger", sent=theirs, held=ours),
+        "rules": Rules(),
+        "source_at": NOW,
+        "target_at": NOW,
+        "now": NOW,
+    }
+    return Look(**(given | more))
+
+
+def turned(look: Look, **more: Any) -> Look:
+    """The same moment, looked at from the ledger."""
+    owner = "target" if look.rules.owner == "source" else "source"
+    rules = Rules(rule=look.rules.rule, owner=owner, modes=look.rules.modes)  # type: ignore[arg-type]
+    given = {"there": look.back, "back": look.there, "rules": rules, "source_at": NOW, "target_at": NOW, "now": NOW}
+    return Look(**(given | more))
+
+
+def agreed(phone: str = OLD) -> Base:
+    base = Base()
+    meet(base, seen(phone, phone))
+    return base
+
+
+def carried(base: Base, look: Look) -> list[str]:
+    return meet(base, look).carried
+
+
+def written(base: Base, look: Look, phone: str) -> None:
+    """The ledger took what the shop sent."""
+    after = seen(look.back.held["phone"], phone)
+    confirm(base, Answer(sent={"phone": phone}, held=texts(phone), there=after.there, back=after.back), NOW)
+
+
+# ---------------------------------------------------------------------- an emptied field
+
+
+def test_emptied_on_one_side_is_carried_in_its_direction_only() -> None:
+    look = seen("", OLD)
+    assert carried(agreed(), look) == ["phone"]
+    back = meet(agreed(), turned(look))
+    assert (back.carried, back.clashes) == ([], [])
+
+
+def test_emptied_and_carried_is_agreed_and_does_not_come_back() -> None:
+    base = agreed()
+    written(base, seen("", OLD), "")
+    assert carried(base, seen("", "")) == carried(base, turned(seen("", ""))) == []
+    assert carried(base, seen(NEW, "")) == ["phone"]
+
+
+def test_emptied_here_and_changed_there_is_a_clash() -> None:
+    look = seen("", NEW, rules=Rules(rule="ask"))
+    (clash,) = meet(agreed(), look).clashes
+    assert (clash.source_value, clash.target_value, clash.agreed, clash.winner) == ("", NEW, (OLD, OLD), "")
+    (clash,) = meet(agreed(), turned(look)).clashes
+    assert (clash.source_value, clash.target_value) == (NEW, "")
+
+
+@pytest.mark.parametrize(("shop", "ledger"), [("", NEW), (NEW, "")])
+@pytest.mark.parametrize("owner", ["source", "target"])
+def test_winner_over_an_emptied_field_is_the_only_change_left(shop: str, ledger: str, owner: Any) -> None:
+    base, look = agreed(), seen(shop, ledger, rules=Rules(owner=owner))
+    (clash,) = meet(base, look).clashes
+    assert clash.winner == owner
+    for _ in range(2):
+        assert (carried(base, look) == ["phone"]) == (owner == "source")
+        assert (carried(base, turned(look)) == ["phone"]) == (owner == "target")
+
+
+def test_emptied_on_both_is_agreed() -> None:
+    base = agreed()
+    assert meet(base, seen("", "")) == Meeting()
+    assert base.agreed["shop"]["phone"] == ["", ""] == base.agreed["ledger"]["phone"]
+
+
+def test_field_the_mapping_makes_nothing_of_is_not_emptied() -> None:
+    base = agreed()
+    look = seen(OLD, OLD)
+    unmapped = Way(source="shop", sent=texts(""), held=texts(OLD))
+    assert carried(base, seen(OLD, OLD, there=unmapped, back=look.back)) == []
+
+
+def test_field_that_never_was_there_is_not_emptied() -> None:
+    assert carried(Base(), seen("", NEW)) == []
+    base = agreed("")
+    assert carried(base, seen("", NEW)) == []
+    assert carried(base, turned(seen("", NEW))) == ["phone"]
+
+
+def test_name_is_never_emptied() -> None:
+    base, look = agreed(), seen(OLD, OLD)
+    nameless = texts(OLD, name="")
+    there = Way(source="shop", sent=nameless, held=look.there.held)
+    back = Way(source="ledger", sent=look.back.sent, held=nameless)
+    met = meet(base, seen(OLD, OLD, there=there, back=back))
+    assert (met.carried, met.clashes) == ([], [])
+
+
+@pytest.mark.parametrize("mode", ["if_empty", "if_new", "never"])
+def test_only_overwriting_empties(mode: str) -> None:
+    assert meet(agreed(), seen("", OLD, rules=Rules(modes={"phone": mode}))) == Meeting()
+    assert meet(agreed(), seen("", NEW, rules=Rules(modes={"phone": mode}))) == Meeting()
+
+
+def test_what_the_provider_keeps_full_is_stuck_and_said() -> None:
+    met = meet(agreed(), seen("", OLD, rules=Rules(cannot_empty={"phone"})))
+    assert (met.carried, met.stuck) == ([], ["phone"])
+    assert carried(agreed(), seen(NEW, OLD, rules=Rules(cannot_empty={"phone"}))) == ["phone"]
+
+
+def test_change_names_what_it_empties() -> None:
+    person = Customer(id="1", name="Ada Hart", email="ada@example.com", address=Address(city="Bath"))
+    change = only(person, ["email", "phone", "tax_number"])
+    assert change == Customer(id="1", name="", email="ada@example.com", emptied=("phone", "tax_number"))
+    assert said_by(change) == {"email": "ada@example.com", "phone": "", "tax_number": ""}
+    assert said_by(only(person, ["address"])).keys() == {"address"}
+
+
+# ---------------------------------------------------------------------- late writes
+
+
+def test_late_write_over_an_emptied_field_is_emptied_again() -> None:
+    """Given up, emptied and carried; then the first request arrives after all."""
+    base = agreed()
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    written(base, seen("", OLD), "")
+    look = seen("", NEW)
+    for _ in range(2):
+        assert carried(base, turned(look)) == []
+        assert carried(base, look) == ["phone"]
+
+
+def test_late_emptying_is_known_for_ours() -> None:
+    base = agreed()
+    base.note_late("ledger", {"phone": ""}, NOW)
+    written(base, seen(NEW, OLD), NEW)
+    look = seen(NEW, "")
+    assert carried(base, turned(look)) == []
+    assert carried(base, look) == ["phone"]
+    assert meet(base, look).clashes == []
+
+
+def test_late_write_is_believed_in_for_an_hour() -> None:
+    base = agreed()
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    later = NOW + LATE_FOR + dt.timedelta(seconds=1)
+    assert carried(base, turned(seen(OLD, NEW), now=later)) == ["phone"]
+
+
+def test_later_of_two_late_writes_stays() -> None:
+    base = agreed()
+    base.note_late("shop", {"phone": NEW}, NOW)
+    base.note_late("ledger", {"phone": OTHER}, NOW + dt.timedelta(minutes=1))
+    look = seen(NEW, OTHER)
+    assert carried(base, look) == []
+    assert carried(base, turned(look)) == ["phone"]
+
+
+# ---------------------------------------------------------------------- winners
+
+
+def test_value_that_won_is_no_late_write_any_more() -> None:
+    """The ledger's value is one we sent there once, and a person chose it."""
+    base, look = agreed(), seen(OTHER, NEW)
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    meet(base, look)
+    decide(base, look, "phone", "target")
+    assert carried(base, turned(look)) == ["phone"]
+    assert carried(base, look) == []
+
+
+def test_winner_that_is_put_back_leaves_the_other_side_s_change() -> None:
+    base, look = agreed(), seen(NEW, OTHER)
+    meet(base, look)
+    decide(base, look, "phone", "source")
+    back = seen(OLD, OTHER)
+    assert carried(base, back) == []
+    assert carried(base, turned(back)) == ["phone"]
+
+
+def test_winner_that_is_emptied_before_it_was_carried_is_carried_empty() -> None:
+    """The value that won was the agreed one: a late write of ours had come over it on the other side."""
+    base = agreed()
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    assert carried(base, seen(OLD, NEW)) == ["phone"]
+    emptied = seen("", NEW)
+    assert carried(base, turned(emptied)) == []
+    assert carried(base, emptied) == ["phone"]
+
+
+def test_what_a_winner_was_before_is_not_shown() -> None:
+    base = agreed()
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    meet(base, seen(OLD, NEW))
+    assert base.agreed["shop"]["phone"][0] == ANOTHER
+    (clash,) = meet(base, seen(OTHER, "020 7946 0444", rules=Rules(rule="ask"))).clashes
+    assert clash.agreed == ("", NEW)
+
+
+def test_carried_winner_is_settled() -> None:
+    base, look = agreed(), seen(NEW, OTHER)
+    meet(base, look)
+    decide(base, look, "phone", "source")
+    assert base.won["shop"] == {"phone": NEW}
+    written(base, look, NEW)
+    assert base.won["shop"] == {}
+
+
+def test_agreement_settles_a_winner() -> None:
+    base, look = agreed(), seen(NEW, OTHER)
+    meet(base, look)
+    decide(base, look, "phone", "source")
+    meet(base, seen(NEW, NEW))
+    assert base.won["shop"] == {}
+    assert base.agreed["shop"]["phone"] == [NEW, NEW]
+
+
+# ---------------------------------------------------------------------- spellings
+
+
+def test_same_value_spelled_differently_is_no_change() -> None:
+    base = agreed()
+    assert meet(base, seen("(020) 7946-0001", OLD)) == Meeting()
+
+
+def test_new_spelling_gives_way_to_a_new_value() -> None:
+    base = agreed()
+    base.agreed["shop"]["phone"] = ["020-7946-0001", "020-7946-0001"]
+    met = meet(base, seen(NEW, OLD))
+    assert (met.carried, met.clashes) == (["phone"], [])
+
+
+def test_change_of_one_side_that_the_other_only_spells_anew_does_not_clash() -> None:
+    base = agreed()
+    met = meet(base, seen("020-7946-0001", NEW))
+    assert (met.carried, met.clashes) == ([], [])
+    assert carried(base, turned(seen("020-7946-0001", NEW))) == ["phone"]
+
+
+def test_both_changed_to_what_may_be_one_value_agree_without_a_clash() -> None:
+    base = agreed()
+    base.agreed["shop"]["tax_number"] = ["GB 1", "GB 1"]
+    ours, theirs = texts(OLD, name="Ada-Hart"), texts(OLD, name="ADA HART")
+    there, back = Way(source="shop", sent=ours, held=theirs), Way(source="ledger", sent=theirs, held=ours)
+    base.agreed["shop"]["name"] = base.agreed["ledger"]["name"] = ["Ida", "Ida"]
+    assert meet(base, seen(OLD, OLD, there=there, back=back)) == Meeting()
+    assert base.agreed["shop"]["name"] == ["Ada-Hart", "ADA HART"]
+    assert base.agreed["ledger"]["name"] == ["ADA HART", "Ada-Hart"]
+
+
+def test_agreement_says_nothing_of_the_way_back_where_that_hands_on_something_else() -> None:
+    base, look = Base(), seen(OLD, OLD)
+    back = Way(source="ledger", sent=texts("n/a"), held=look.back.held)
+    meet(base, seen(OLD, OLD, back=back))
+    assert base.agreed["shop"]["phone"] == [OLD, OLD]
+    assert "phone" not in base.agreed["ledger"]
+
+
+# ---------------------------------------------------------------------- answers
+
+
+def test_answer_in_the_ledger_s_own_way_is_the_agreement() -> None:
+    base = agreed()
+    after = seen(NEW, "0222")
+    confirm(base, Answer(sent={"phone": NEW}, held=texts("0222"), there=after.there, back=after.back), NOW)
+    assert carried(base, after) == carried(base, turned(after)) == []
+
+
+def test_edit_made_while_the_write_was_under_way_is_not_known_over_there() -> None:
+    """The shop's people changed it again: the ledger's old half still says what it knew of the shop."""
+    base = agreed()
+    after = seen(OTHER, NEW)
+    confirm(base, Answer(sent={"phone": NEW}, held=texts(NEW), there=after.there, back=after.back), NOW)
+    assert base.agreed["ledger"]["phone"] == [NEW, OLD]
+    fresh = Base()
+    confirm(fresh, Answer(sent={"phone": NEW}, held=texts(NEW), there=after.there, back=after.back), NOW)
+    assert fresh.agreed["ledger"]["phone"] == [NEW, NEW]
+    assert carried(base, after) == ["phone"]
+    assert carried(base, turned(after)) == []
+
+
+def test_what_the_ledger_changed_besides_is_part_of_its_answer() -> None:
+    base = agreed()
+    after = seen(OLD, OTHER)
+    answer = Answer(sent={"name": "Ada"}, held=texts(OTHER), there=after.there, back=after.back, before=texts(OLD))
+    confirm(base, answer, NOW)
+    assert carried(base, turned(after)) == []
+    looked_up = agreed()
+    answer = Answer(sent={"name": "Ada"}, held=texts(OTHER), there=after.there, back=after.back)
+    confirm(looked_up, answer, NOW)
+    assert carried(looked_up, turned(after)) == ["phone"]
