@@ -103,8 +103,9 @@ def test_winner_over_an_emptied_field_is_the_only_change_left(shop: str, ledger:
     (clash,) = meet(base, look).clashes
     assert clash.winner == owner
     for _ in range(2):
-        assert (carried(base, look) == ["phone"]) == (owner == "source")
-        assert (carried(base, turned(look)) == ["phone"]) == (owner == "target")
+        forth, home = meet(base, look), meet(base, turned(look))
+        assert (forth.carried, home.carried) == ((["phone"], []) if owner == "source" else ([], ["phone"]))
+        assert forth.clashes == home.clashes == []
 
 
 def test_emptied_on_both_is_agreed() -> None:
@@ -329,3 +330,159 @@ def test_what_the_ledger_changed_besides_is_part_of_its_answer() -> None:
     answer = Answer(sent={"name": "Ada"}, held=texts(OTHER), there=after.there, back=after.back)
     confirm(looked_up, answer, NOW)
     assert carried(looked_up, turned(after)) == ["phone"]
+
+
+def test_what_the_shop_s_people_changed_besides_is_left_to_be_compared() -> None:
+    base = agreed()
+    after = seen(NEW, OTHER)
+    answer = Answer(sent={"name": "Ada"}, held=texts(OTHER), there=after.there, back=after.back, before=texts(OLD))
+    confirm(base, answer, NOW)
+    assert base.agreed["ledger"]["phone"] == [OTHER, NEW]
+    assert base.agreed["shop"]["phone"] == [OLD, OLD]
+
+
+def test_answer_is_the_agreement_of_both_directions_and_counts_from_its_time() -> None:
+    base, later = agreed(), NOW + dt.timedelta(minutes=5)
+    after = seen(NEW, NEW)
+    confirm(base, Answer(sent={"phone": NEW}, held=texts(NEW), there=after.there, back=after.back), later)
+    assert base.agreed["shop"]["phone"] == base.agreed["ledger"]["phone"] == [NEW, NEW]
+    assert (base.since("ledger", "phone"), base.since("ledger", "email")) == (later, NOW)
+
+
+# ---------------------------------------------------------------------- what is left alone
+
+
+def test_what_the_mapping_makes_nothing_of_takes_the_other_side_s_change() -> None:
+    look = seen(OLD, NEW, there=Way(source="shop", sent=texts(""), held=texts(NEW)))
+    met = meet(agreed(), turned(look))
+    assert (met.carried, met.clashes) == (["phone"], [])
+
+
+def test_field_filled_from_another_one_is_not_emptied() -> None:
+    """The shop's own telephone number is empty; its mapping sends another field's, as it always did."""
+    filled = Way(source="shop", sent=texts(OLD), held=texts(NEW))
+    met = meet(agreed(), seen("", NEW, there=filled))
+    assert (met.carried, met.clashes) == ([], [])
+
+
+def test_emptied_name_takes_the_other_side_s_new_one() -> None:
+    base, nameless, renamed = agreed(), texts(OLD, name=""), texts(OLD, name="Ada Lovelace")
+    there, back = Way(source="shop", sent=nameless, held=renamed), Way(source="ledger", sent=renamed, held=nameless)
+    met = meet(base, turned(seen(OLD, OLD, there=there, back=back)))
+    assert (met.carried, met.clashes) == (["name"], [])
+    assert carried(base, seen(OLD, OLD, there=there, back=back)) == []
+
+
+def test_nothing_is_emptied_over_a_late_write_for_a_name_or_for_a_mapping() -> None:
+    base = agreed()
+    base.note_late("ledger", {"phone": NEW, "name": "Ada Lovelace"}, NOW)
+    ours, theirs = texts(OLD, name=""), texts(NEW, name="Ada Lovelace")
+    there, back = Way(source="shop", sent=texts("", name=""), held=theirs), Way(source="ledger", sent=theirs, held=ours)
+    assert carried(base, seen(OLD, NEW, there=there, back=back)) == []
+
+
+def own_way(sent: str, held: str) -> Look:
+    """A tax number that the ledger spells so that nobody would know it again."""
+    ours, theirs = texts(OLD, tax_number=sent), texts(OLD, tax_number=held)
+    there, back = Way(source="shop", sent=ours, held=theirs), Way(source="ledger", sent=theirs, held=ours)
+    return seen(OLD, OLD, there=there, back=back, rules=Rules(rule="ask"))
+
+
+@pytest.mark.parametrize(
+    ("sent", "held", "wanted"),
+    [("gb1", "gb1-own", []), ("GB 1", "gb1-own", ["tax_number"]), ("GB 1", "GB1 OWN", []), ("gb1", "GB1 OWN", [])],
+)
+def test_new_spelling_is_carried_unless_both_are_new(sent: str, held: str, wanted: list[str]) -> None:
+    base = agreed()
+    base.agreed["shop"]["tax_number"], base.agreed["ledger"]["tax_number"] = ["gb1", "gb1-own"], ["gb1-own", "gb1"]
+    met = meet(base, own_way(sent, held))
+    assert (met.carried, met.clashes) == (wanted, [])
+
+
+# ---------------------------------------------------------------------- what is remembered
+
+
+def test_new_decision_takes_the_place_of_the_old_one() -> None:
+    base, look = agreed(), seen(NEW, OTHER)
+    meet(base, look)
+    decide(base, look, "phone", "source")
+    decide(base, look, "phone", "target")
+    assert base.won == {"shop": {}, "ledger": {"phone": OTHER}}
+
+
+def test_winner_that_is_changed_again_is_a_winner_no_more() -> None:
+    base, look = agreed(), seen(NEW, OTHER)
+    meet(base, look)
+    decide(base, look, "phone", "source")
+    assert carried(base, seen("020 7946 0444", OTHER)) == ["phone"]
+    assert base.won["shop"] == {}
+
+
+def test_winner_of_a_field_that_was_never_there_is_put_back_by_emptying_it() -> None:
+    base, look = agreed(""), seen(NEW, OTHER)
+    meet(base, look)
+    decide(base, look, "phone", "source")
+    assert carried(base, seen("", OTHER)) == []
+    assert carried(base, turned(seen("", OTHER))) == ["phone"]
+
+
+def test_agreed_value_is_no_late_write() -> None:
+    base = agreed(NEW)
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    met = meet(base, turned(seen(OTHER, NEW)))
+    assert (met.is_for_the_way_back, base.won) == (False, {})
+
+
+def test_late_emptying_is_not_seen_in_what_the_mapping_makes_nothing_of() -> None:
+    base = agreed()
+    base.note_late("shop", {"phone": ""}, NOW)
+    unmapped = Way(source="shop", sent=texts(""), held=texts(NEW))
+    assert meet(base, seen(OLD, NEW, there=unmapped)) == Meeting()
+
+
+def test_late_write_is_for_the_way_back_and_agreed_where_it_is_what_stands_there() -> None:
+    base = agreed()
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    assert meet(base, turned(seen(OTHER, NEW))).is_for_the_way_back
+    same = agreed()
+    same.note_late("ledger", {"name": "Ada-Hart"}, NOW)
+    ours, theirs = texts(OLD, name="Ada-Hart"), texts(OLD, name="ADA HART")
+    there, back = Way(source="shop", sent=ours, held=theirs), Way(source="ledger", sent=theirs, held=ours)
+    assert carried(same, seen(OLD, OLD, there=there, back=back)) == []
+    assert same.agreed["shop"]["name"] == ["Ada-Hart", "ADA HART"]
+
+
+def test_every_attempt_is_awaited_for_an_hour_from_its_first() -> None:
+    base, later = Base(), NOW + dt.timedelta(minutes=10)
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    base.note_late("ledger", {"phone": OTHER}, later)
+    base.note_late("ledger", {"phone": NEW}, later)
+    ends = [base.late_until("ledger", "phone", text, later) for text in (NEW, OTHER, OLD)]
+    assert ends == [(NOW + LATE_FOR).isoformat(), (later + LATE_FOR).isoformat(), ""]
+
+
+def test_value_counts_from_when_it_was_first_seen() -> None:
+    base, later = agreed(), NOW + dt.timedelta(minutes=10)
+    meet(base, seen(OLD, NEW, source_at=later, target_at=later))
+    assert (base.since("shop", "phone"), base.since("ledger", "phone")) == (NOW, later)
+
+
+# ---------------------------------------------------------------------- open conflicts
+
+
+def test_open_conflict_ends_when_both_are_equal() -> None:
+    met = meet(agreed(), seen(NEW, NEW, open_fields=("phone",)))
+    assert (met.ended, met.clashes) == (["phone"], [])
+
+
+def test_open_conflict_stays_one_whatever_the_base_says() -> None:
+    look = seen(OLD, NEW, open_fields=("phone",), rules=Rules(rule="ask"))
+    met = meet(agreed(), look)
+    assert ([clash.winner for clash in met.clashes], met.carried) == ([""], [])
+
+
+def test_open_conflict_that_a_rule_decides_is_carried_at_once() -> None:
+    met = meet(agreed(), seen(NEW, OTHER, open_fields=("phone",)))
+    assert (met.carried, met.is_for_the_way_back) == (["phone"], False)
+    met = meet(agreed(), seen(NEW, OTHER, open_fields=("phone",), rules=Rules(owner="target")))
+    assert (met.carried, met.is_for_the_way_back) == ([], True)

@@ -6,6 +6,7 @@ import datetime as dt
 
 import msgspec
 import pytest
+from django.test import Client
 from pytest_django import Settings
 
 from connectors.sdk.records import Address
@@ -14,6 +15,7 @@ from connectors.testing.faults import Fault
 from marketplace.mapping.operations import decide_source_of_truth
 from marketplace.mapping.queries import other_way
 from marketplace.posting.decisions import UnableToDecide
+from marketplace.posting.models import RecordOutcome
 from marketplace.sync.models import StreamState
 from tenants.context import tenant as tenant_context
 from tenants.models import Tenant, User
@@ -405,3 +407,63 @@ def test_every_pair_of_providers_comes_to_rest(
     sides.sync()
     assert (sides.writes(), sides.conflicts()) == (writes, [])
     assert len(sides.ledger.lines()) == 2
+
+
+# ---------------------------------------------------------------------- emptied fields
+
+
+def test_emptied_field_is_emptied_on_the_other_side_and_comes_to_rest(sides: TwoSides, ada: tuple[str, str]) -> None:
+    customer, contact = ada
+    sides.edit(sides.shop, customer, phone="")
+    sides.edit(sides.ledger, contact, email="")
+    sides.sync()
+    for side, external_id in ((sides.shop, customer), (sides.ledger, contact)):
+        found = sides.now_at(side, external_id)
+        assert (found.name, found.phone, found.email) == ("Ada Hart", "", "")
+    writes = sides.writes()
+    sides.sync()
+    assert (sides.writes(), sides.conflicts()) == (writes, [])
+    sides.edit(sides.ledger, contact, phone="020 7946 0999")
+    sides.sync()
+    assert sides.now_at(sides.shop, customer).phone == "020 7946 0999"
+
+
+def test_emptied_here_and_changed_there_is_a_conflict_that_shows_the_empty_side(
+    sides: TwoSides, ada: tuple[str, str], alice_client: Client
+) -> None:
+    customer, contact = ada
+    sides.rule("ask", sides.shop)
+    sides.edit(sides.shop, customer, phone="")
+    sides.edit(sides.ledger, contact, phone="020 7946 0222")
+    sides.sync()
+    assert sides.judged() == [("phone", "open", "ask", "")]
+    page = alice_client.get(f"/o/{sides.owner.slug}/conflicts/{sides.conflicts()[0].pk}/").content.decode()
+    assert "(empty)" in page
+    sides.choose(phone="stripe")
+    sides.sync()
+    assert (sides.now_at(sides.shop, customer).phone, sides.now_at(sides.ledger, contact).phone) == ("", "")
+
+
+def test_field_the_provider_keeps_full_is_held_in_words_and_the_others_are_written(
+    tenant: Tenant, alice: User, simulators: dict[str, Simulator], settings: Settings
+) -> None:
+    """Shopify lets nobody take a default address away."""
+    settings.SIMULATOR_SPEED = 1000
+    sides = open_two_sides(tenant, alice, simulators, shop="shopify")
+    sides.add_back()
+    (customer,) = sides.shop.enter(person(phone="+442079460001", address=Address(line1="1 Quay Street", country="GB")))
+    sides.sync()
+    contact = sides.contact_of(customer)
+    sides.edit(sides.ledger, contact, address=Address(), phone="")
+    sides.sync()
+    found = sides.now_at(sides.shop, customer)
+    assert (found.phone, found.address.line1) == ("", "1 Quay Street")
+    assert sides.back is not None
+    assert sides.outcomes(sides.back) == ["held cannot_empty"]
+    with tenant_context(sides.owner):
+        told = RecordOutcome.objects.get(flow=sides.back)
+    assert told.reason == "Emptied in Xero, but Shopify does not let Tieout empty it there: address."
+    sides.edit(sides.ledger, contact, address=Address(line1="2 Quay Street", country="GB"))
+    sides.sync()
+    assert sides.now_at(sides.shop, customer).address.line1 == "2 Quay Street"
+    assert sides.outcomes(sides.back) == ["posted"]
