@@ -84,6 +84,10 @@ class MappingForm(forms.Form):
         self._spec = completed(offered.chosen, entries)
         self.rows = [self._row(field) for field in offered.chosen.fields]
 
+    @property
+    def has_write_modes(self) -> bool:
+        return any(field.has_write_mode for field in self.offered.chosen.fields)
+
     # --- rows ------------------------------------------------------------------------------------------
 
     def _row(self, field: TargetField) -> Row:

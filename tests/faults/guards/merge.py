@@ -6,14 +6,16 @@ import datetime as dt
 
 from connectors.sdk.client import Client
 from connectors.sdk.streams import Outcome
-from marketplace.mapping.merging import Base, Rules, Values
+from marketplace.mapping import merging
+from marketplace.mapping.merging import Base, Look, Rules, Values
 from marketplace.mapping.plan import PlannedDocument
-from marketplace.posting import conflicts, echoes, planning, settling, writing
+from marketplace.posting import conflicts, echoes, pairs, planning, settling, writing
 from marketplace.posting.models import Posting
 from marketplace.posting.rounds import Sending
 from tests.faults.removal import guard, replace
 
 _BEHAVIOUR = "tests/posting/test_two_way.py::"
+_CASES = "tests/mapping/test_merging.py::"
 
 
 @guard(
@@ -104,3 +106,68 @@ def _() -> None:
         return known.state in planning.IN_LEDGER
 
     replace(planning, "_is_as_wanted", is_as_wanted)
+
+
+@guard(
+    "an emptied field is a change of its side",
+    noticed_by=f"{_CASES}test_emptied_on_one_side_is_carried_in_its_direction_only",
+)
+def _() -> None:
+    replace(merging, "_is_emptied", lambda base, way, own, name: False)
+
+
+@guard(
+    "a late write of ours over an emptied field is taken away again",
+    noticed_by=f"{_CASES}test_late_write_over_an_emptied_field_is_emptied_again",
+)
+def _() -> None:
+    replace(Rules, "may_empty", lambda self, name: False)
+
+
+@guard(
+    "an emptying that we gave up is known for ours",
+    noticed_by=f"{_CASES}test_late_emptying_is_known_for_ours",
+)
+def _() -> None:
+    note_late = Base.note_late
+
+    def note_filled(self: Base, side: str, sent: Values, at: dt.datetime) -> None:
+        note_late(self, side, {name: text for name, text in sent.items() if text}, at)
+
+    replace(Base, "note_late", note_filled)
+
+
+@guard(
+    "nothing is emptied for what the mapping makes of a full field",
+    noticed_by=f"{_CASES}test_nothing_is_emptied_over_a_late_write_for_a_name_or_for_a_mapping",
+)
+def _() -> None:
+    def may_write(look: Look, name: str) -> bool:
+        sent, held = look.there.sent[name], look.there.held[name]
+        return look.rules.may_write(name, sent, held) if sent else look.rules.may_empty(name)
+
+    replace(merging, "_may_write", may_write)
+
+
+@guard(
+    "a value that won is no late write any more",
+    noticed_by=f"{_CASES}test_value_that_won_is_no_late_write_any_more",
+)
+def _() -> None:
+    replace(Base, "note_won", lambda self, name, winner, text, loser: None)
+
+
+@guard(
+    "a winner that was the agreed value counts as changed when it is emptied",
+    noticed_by=f"{_CASES}test_winner_that_is_emptied_before_it_was_carried_is_carried_empty",
+)
+def _() -> None:
+    replace(merging, "_other_than", lambda now, agreed: agreed if agreed != now else "")
+
+
+@guard(
+    "what a provider lets nobody empty is held and said",
+    noticed_by=f"{_BEHAVIOUR}test_field_the_provider_keeps_full_is_held_in_words_and_the_others_are_written",
+)
+def _() -> None:
+    replace(pairs, "fields_kept_full", lambda flow: frozenset())
