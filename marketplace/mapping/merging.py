@@ -248,7 +248,8 @@ def _meet_field(base: Base, look: Look, name: str, meeting: Meeting) -> None:
 
 
 def _meet_change(base: Base, look: Look, name: str, meeting: Meeting) -> None:
-    """A late write of ours is no change of the side it stands on. Where both sides show one, the later decision stays."""
+    """A late write of ours is no change of the side it stands on. Where both sides show one, an empty field stays, because people may
+    have emptied it as well; else the later decision."""
     _forget_lost_winner(base, look, name)
     source_late, target_late = _late_writes(base, look, name)
     if not source_late[0] and not target_late[0]:
@@ -260,22 +261,20 @@ def _meet_change(base: Base, look: Look, name: str, meeting: Meeting) -> None:
         _carry(look, name, meeting)
 
 
-def _late_writes(base: Base, look: Look, name: str) -> list[tuple[str, str]]:
-    """For the source and the target: until when its new value may be a late write of ours, if it may; and whose value it is."""
+def _late_writes(base: Base, look: Look, name: str) -> list[tuple[bool, bool, str, str]]:
+    """For the source and the target: whether its new value may be a late write of ours, whether it is empty, until when it may
+    be one, and whose value it is. Of two that may be, the greater one stays."""
     before_sent, before_held = base.agreed[look.there.source].get(name, ("", ""))
     values = (
         (look.there.source, look.there.sent[name], before_sent, look.back.held[name]),
         (look.back.source, look.there.held[name], before_held, look.there.held[name]),
     )
-    return [
-        (
-            ""
-            if text == before or base.won.get(side, {}).get(name) == own or bool(own) > bool(text)
-            else base.late_until(side, name, text, look.now),
-            side,
-        )
-        for side, text, before, own in values
-    ]
+    late = []
+    for side, text, before, own in values:
+        is_known = text == before or base.won.get(side, {}).get(name) == own or bool(own) > bool(text)
+        until = "" if is_known else base.late_until(side, name, text, look.now)
+        late.append((bool(until), not text, until, side))
+    return late
 
 
 def _forget_lost_winner(base: Base, look: Look, name: str) -> None:

@@ -145,13 +145,14 @@ class TwoSides(RuleBasedStateMachine):
         self.sides[key].put({name: ""}, self.clock)
         self.unsynced.pop((key, name), None)
         typed = self.typed.pop((key, name), None)
+        is_on_both = not self.sides[OTHER[key]].values[name]
+        if is_on_both:
+            self.unsynced.pop((OTHER[key], name), None)
         if (key, name) in self.gave_up_emptying:
             return
         if typed is not None:
             self.replaced.add((key, name, typed))
-        if not self.sides[OTHER[key]].values[name]:
-            self.unsynced.pop((OTHER[key], name), None)  # both did the same
-        elif name != "name" and self.first_seen.get((key, name), ("",))[0]:
+        if not is_on_both and name != "name" and self.first_seen.get((key, name), ("",))[0]:
             self.unsynced[key, name] = ""
         self.ours.discard((key, name))
 
@@ -282,7 +283,8 @@ class TwoSides(RuleBasedStateMachine):
             return
         record = Record(clash.name, values, winner)
         decided = [r for r in self.records if r.winner and (r.name, r.values) == (record.name, record.values)]
-        assert not decided or clash.name in self.unclear, f"{clash.name}: {values} was decided before"
+        may_be_new = clash.name in self.unclear or "" in values.values()  # a field may be emptied again
+        assert not decided or may_be_new, f"{clash.name}: {values} was decided before"
         self.records.append(record)
         self._beat(record)
 

@@ -197,6 +197,16 @@ def test_later_of_two_late_writes_stays() -> None:
     assert carried(base, turned(look)) == ["phone"]
 
 
+def test_of_two_late_writes_the_empty_one_stays_because_people_may_have_emptied_it() -> None:
+    """Our emptying was given up first, then a value was sent the other way and given up too."""
+    base = agreed()
+    base.note_late("ledger", {"phone": ""}, NOW)
+    base.note_late("shop", {"phone": OTHER}, NOW + dt.timedelta(minutes=1))
+    look = seen(OTHER, "")
+    assert carried(base, look) == []
+    assert carried(base, turned(look)) == ["phone"]
+
+
 # ---------------------------------------------------------------------- winners
 
 

@@ -301,16 +301,11 @@ def test_value_that_was_written_before_is_written_again_when_it_is_wanted_again(
     assert sides.conflicts() == []
 
 
-def test_field_the_shop_never_had_is_filled_from_the_ledger_and_an_emptied_one_empties_nothing(
-    sides: TwoSides, ada: tuple[str, str]
-) -> None:
+def test_field_the_shop_never_had_is_filled_from_the_ledger(sides: TwoSides, ada: tuple[str, str]) -> None:
     customer, contact = ada
     sides.edit(sides.ledger, contact, address=Address(line1="1 Quay Street", city="Bristol", country="GB"))
     sides.sync()
     assert sides.now_at(sides.shop, customer).address.city == "Bristol"
-    sides.edit(sides.ledger, contact, phone="")
-    sides.sync()
-    assert sides.now_at(sides.shop, customer).phone == "020 7946 0001"
 
 
 def test_people_known_on_both_sides_are_linked_and_their_differences_judged_once(sides: TwoSides) -> None:
