@@ -36,7 +36,7 @@ def texts(phone: str, **more: str) -> dict[str, str]:
 def seen(shop: str, ledger: str, **more: Any) -> Look:
     """Both sides as they stand, looked at from the shop; each mapping hands on what is there."""
     ours, theirs = texts(shop), texts(ledger)
-    given = {
+    given: dict[str, Any] = {
         "there": Way(source="shop", sent=ours, held=theirs),
         "back": Way(source="ledger", sent=theirs, held=ours),
         "rules": Rules(),
@@ -50,8 +50,15 @@ def seen(shop: str, ledger: str, **more: Any) -> Look:
 def turned(look: Look, **more: Any) -> Look:
     """The same moment, looked at from the ledger."""
     owner = "target" if look.rules.owner == "source" else "source"
-    rules = Rules(rule=look.rules.rule, owner=owner, modes=look.rules.modes)  # type: ignore[arg-type]
-    given = {"there": look.back, "back": look.there, "rules": rules, "source_at": NOW, "target_at": NOW, "now": NOW}
+    rules = Rules(rule=look.rules.rule, owner=owner, modes=look.rules.modes)
+    given: dict[str, Any] = {
+        "there": look.back,
+        "back": look.there,
+        "rules": rules,
+        "source_at": NOW,
+        "target_at": NOW,
+        "now": NOW,
+    }
     return Look(**(given | more))
 
 
