@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -49,7 +49,7 @@ def seen(shop: str, ledger: str, **more: Any) -> Look:
 
 def turned(look: Look, **more: Any) -> Look:
     """The same moment, looked at from the ledger."""
-    owner = "target" if look.rules.owner == "source" else "source"
+    owner: Literal["source", "target"] = "target" if look.rules.owner == "source" else "source"
     rules = Rules(rule=look.rules.rule, owner=owner, modes=look.rules.modes)
     given: dict[str, Any] = {
         "there": look.back,
