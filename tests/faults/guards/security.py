@@ -301,7 +301,7 @@ def _() -> None:
 
 @guard("a state lives for minutes", noticed_by=f"{CONSENT}stale_state_is_refused")
 def _() -> None:
-    replace(connecting, "now", lambda: dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+    replace(connecting, "shared_now", lambda: dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
 
 
 @guard(
