@@ -20,7 +20,7 @@ class UnknownSize(ValueError):
 
 @dataclass(frozen=True)
 class Size:
-    """CI: minutes, on every change. Release: an hour, before every release."""
+    """CI: minutes, on every change. Release: some hours, before every release."""
 
     is_release: bool
 
