@@ -26,7 +26,7 @@ from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
 from tests.faults.processes import workers
 from tests.faults.tempo import CLOCKS
-from tests.faults.world import World, connect, make_orders
+from tests.faults.world import World, connect, make_orders, seen_first
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
@@ -94,7 +94,7 @@ def of_python(shifts: Sequence[dt.timedelta]) -> Clocks:
 def test_workers_whose_clocks_all_differ_lose_and_repeat_nothing(
     business: Business, simulators: dict[str, str], tmp_path: Path, size: Size, seed: int, tell: Tell
 ) -> None:
-    orders = make_orders(SEEN + size.pick(100, 1000), seed)
+    orders = seen_first(make_orders(SEEN + size.pick(100, 1000), seed))
     world = connect(business, orders[:SEEN])
     wrong = shifts()
     work_beside(world, orders[SEEN:], [of_python(wrong)], tmp_path)
@@ -106,7 +106,7 @@ def test_host_whose_clock_is_wrong_beside_one_whose_clock_is_right_loses_and_rep
     business: Business, simulators: dict[str, str], tmp_path: Path, size: Size, seed: int, tell: Tell
 ) -> None:
     tried = shifts() * 5 if size.is_release else [DAY, -DAY]
-    orders = make_orders(SEEN + len(tried) * 2 * ORDERS_A_STEP, seed)
+    orders = seen_first(make_orders(SEEN + len(tried) * 2 * ORDERS_A_STEP, seed))
     world = connect(business, orders[:SEEN], ["xero"])
     for number, shift in enumerate(tried):
         start = SEEN + number * 2 * ORDERS_A_STEP

@@ -17,7 +17,7 @@ from tests.faults.books import check
 from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
 from tests.faults.processes import children_of, kill, running
-from tests.faults.world import connect, make_orders
+from tests.faults.world import connect, make_orders, seen_first
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
 
@@ -62,7 +62,7 @@ def test_killed_celery_loses_and_repeats_nothing(
     business: Business, simulators: dict[str, str], tmp_path: Path, size: Size, seed: int, tell: Tell
 ) -> None:
     dice, steps = random.Random(seed), size.pick(3, 60)
-    orders = make_orders(SEEN + steps * ORDERS_A_STEP, seed)
+    orders = seen_first(make_orders(SEEN + steps * ORDERS_A_STEP, seed))
     world = connect(business, orders[:SEEN], ["xero", "quickbooks"] if size.is_release else ["xero"])
     with celery(tmp_path) as (worker, beat):
         world.wait()  # they are up and consume
