@@ -46,7 +46,11 @@ class Verdict(models.TextChoices):
 
 
 class Pair(models.Model):
-    """A shadow posting beside staff's entry (either may be missing), with one verdict and the money it concerns."""
+    """A shadow posting beside staff's entry (either may be missing), with one verdict and the money it concerns.
+
+    What a pair refers to is there and stays there: the database looks once for all that a statement writes, by triggers of the
+    migration `0003_pairs_checked_together`. Its foreign keys would look for each pair by itself, and write to all it refers to.
+    """
 
     class Resolution(models.TextChoices):
         OPEN = "open", "Open"
@@ -55,9 +59,15 @@ class Pair(models.Model):
         ACCEPTED = "accepted", "Accepted difference"
 
     id = models.BigAutoField(primary_key=True)
-    flow = models.ForeignKey("mapping.Flow", on_delete=models.PROTECT, related_name="pairs", db_index=False)
-    posting = models.OneToOneField("posting.Posting", null=True, on_delete=models.CASCADE, related_name="pair")
-    entry = models.ForeignKey("sync.Record", null=True, on_delete=models.PROTECT, related_name="pairs", db_index=False)
+    flow = models.ForeignKey(
+        "mapping.Flow", on_delete=models.PROTECT, related_name="pairs", db_index=False, db_constraint=False
+    )
+    posting = models.OneToOneField(
+        "posting.Posting", null=True, on_delete=models.CASCADE, related_name="pair", db_constraint=False
+    )
+    entry = models.ForeignKey(
+        "sync.Record", null=True, on_delete=models.PROTECT, related_name="pairs", db_index=False, db_constraint=False
+    )
     data_type = models.CharField(max_length=30)
     verdict = models.CharField(max_length=20, choices=Verdict.choices)
     occurred_on = models.DateField()

@@ -4,8 +4,8 @@ Entries are found by what identifies them, in this order: the same order number 
 the same amount and currency within a few days. What is left on our side staff never entered; what is left on theirs is either
 entered twice or not explained by any source record.
 
-Most documents are alone with their reference and their amount on both sides. They pair in one join, which needs no ranking; the
-passes that have to choose see only what it left.
+Most documents share their reference and their amount with one entry. They pair in one join; the passes that look further see only
+what it left.
 """
 
 from __future__ import annotations
@@ -113,13 +113,12 @@ def _keep(cursor: CursorWrapper, values: Mapping[str, Any]) -> PairingResult:
 
 # A look at a few thousand rows is enough to plan by.
 _PREPARE = f"SET LOCAL work_mem = '{MEMORY}'; SET LOCAL default_statistics_target = 10"
-# Alone is what nothing else on its side shares its reference with. What tells most apart comes first: sorting seldom looks further.
-_IS_ALONE = (
-    "count(*) OVER (PARTITION BY reference_key, data_type, is_repayment) = 1 AND reference_key <> '' AS is_alone"
-)
+# Documents that say the same (two equal part payments, say) pair in the order of their days.
+_SAME = "reference_key, amount, currency, data_type, is_repayment"
+_PLACE = f"row_number() OVER (PARTITION BY {_SAME} ORDER BY occurred_on, id) AS place"
 _OURS = f"""
     CREATE TEMP TABLE ours ON COMMIT DROP AS
-    SELECT *, {_IS_ALONE} FROM (
+    SELECT *, {_PLACE} FROM (
         SELECT id, data_type, coalesce(document->>'settles', '') = 'credit_note' AS is_repayment, reference_key, number_key,
             amount, tax_amount, currency, occurred_on, party, ledger_account
         FROM posting_posting
@@ -130,7 +129,7 @@ _OURS = f"""
 # Not ours: entries this product wrote itself. Entries paired in another flow stay there.
 _THEIRS = f"""
     CREATE TEMP TABLE theirs ON COMMIT DROP AS
-    SELECT *, {_IS_ALONE} FROM (
+    SELECT *, {_PLACE} FROM (
         SELECT record.id, record.data_type, coalesce(record.body->>'settles', '') = 'credit_note' AS is_repayment,
             record.reference_key, record.number_key, record.amount, coalesce(record.tax_amount, 0) AS tax_amount, record.currency,
             record.occurred_on, record.party, record.ledger_account
@@ -186,8 +185,7 @@ _VERDICT = f"""
 _PLAIN = f"""
     CREATE TEMP TABLE fresh ON COMMIT DROP AS
     SELECT ours.id AS posting_id, theirs.id AS entry_id, ours.data_type, ours.occurred_on, ours.currency, {_VERDICT}
-    FROM ours JOIN theirs USING (reference_key, amount, currency, data_type, is_repayment)
-    WHERE ours.is_alone AND theirs.is_alone
+    FROM ours JOIN theirs USING ({_SAME}, place) WHERE reference_key <> ''
 """
 _OPEN = """
     ANALYZE fresh (posting_id, entry_id);
@@ -258,7 +256,6 @@ _BY_AMOUNT = f"""
 """
 # Each with whether a document may have a choice in it.
 _PASSES = (
-    (_by_key(keys=_REFERENCE, same=_MONEY, order="occurred_on, id"), False),
     (_by_key(keys=_ANY, same=_MONEY, order="occurred_on, id"), True),
     (_by_key(keys=_REFERENCE, same=_NAME, order="amount DESC, occurred_on, id"), False),
     (_by_key(keys=_ANY, same=_NAME, order="amount DESC, occurred_on, id"), True),
@@ -280,8 +277,10 @@ _ALONE = f"""
         SELECT DISTINCT {_SAID} FROM lonely WHERE reference_key <> ''
     ), sold AS MATERIALIZED (
         SELECT DISTINCT {_SOLD} FROM lonely WHERE reference_key = ''
+    ), unpaired AS MATERIALIZED (
+        SELECT id FROM open_theirs WHERE NOT EXISTS (SELECT FROM paired WHERE theirs_id = open_theirs.id)
     ), in_pairs AS NOT MATERIALIZED (
-        SELECT theirs.*, lower(trim(theirs.party)) AS name FROM theirs JOIN fresh ON fresh.entry_id = theirs.id
+        SELECT *, lower(trim(party)) AS name FROM theirs WHERE NOT EXISTS (SELECT FROM unpaired WHERE id = theirs.id)
     ), said_twice AS (
         SELECT DISTINCT {_SAID}, true AS is_twice FROM said JOIN in_pairs USING ({_SAID})
     ), sold_twice AS (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import IntegrityError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -147,6 +149,52 @@ def test_differences_are_told_field_by_field(flow: Flow) -> None:
     Record.objects.filter(pk=found.pk).update(occurred_on=dt.date(2026, 10, 11))
     pair_flow(flow=flow)
     assert [one["field"] for one in Pair.objects.get().differences] == ["Amount", "Date"]
+
+
+@pytest.mark.parametrize("missing", ["posting", "entry", "flow"])
+def test_pair_of_what_is_not_there_is_refused(flow: Flow, missing: str) -> None:
+    shadow(flow, invoice("1", reference="#1001"))
+    entry(flow, invoice("x", reference="#1001"))
+    pair_flow(flow=flow)
+    nobody = uuid.uuid4() if missing == "flow" else -1
+    for write in (_insert, _update):
+        with pytest.raises(IntegrityError, match="1 pairs refer to what is not there"), transaction.atomic():
+            write({f"{missing}_id": nobody})
+
+
+def _insert(changed: dict[str, Any]) -> None:
+    pair = Pair.objects.get()
+    Pair.objects.all().delete()
+    Pair.objects.bulk_create([Pair(**{**_values(pair), **changed})])
+
+
+def _update(changed: dict[str, Any]) -> None:
+    Pair.objects.update(**changed)
+
+
+def _values(pair: Pair) -> dict[str, Any]:
+    return {field.attname: getattr(pair, field.attname) for field in Pair._meta.concrete_fields if field.name != "id"}
+
+
+@pytest.mark.parametrize("table", ["posting_posting", "sync_record", "mapping_flow"])
+def test_what_a_pair_refers_to_stays(flow: Flow, table: str) -> None:
+    """By whatever way it is deleted. Other tables refer to some of it too, but they look only at the end of the transaction."""
+    ours = shadow(flow, invoice("1", reference="#1001"))
+    theirs = entry(flow, invoice("x", reference="#1001"))
+    pair_flow(flow=flow)
+    of_it = {"posting_posting": ours.pk, "sync_record": theirs.pk, "mapping_flow": flow.pk}
+    deletion = f"DELETE FROM {table} WHERE id = %s"
+    with pytest.raises(IntegrityError, match=f"1 pairs still refer to {table}"), transaction.atomic():
+        _execute(deletion, of_it[table])
+    Pair.objects.all().delete()
+    with transaction.atomic():
+        _execute(deletion, of_it[table])
+        transaction.set_rollback(True)
+
+
+def _execute(statement: str, value: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [value])
 
 
 sides = st.lists(
