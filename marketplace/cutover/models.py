@@ -49,7 +49,7 @@ class Pair(models.Model):
     """A shadow posting beside staff's entry (either may be missing), with one verdict and the money it concerns.
 
     What a pair refers to is there and stays there: the database looks once for all that a statement writes, by triggers of the
-    migration `0003_pairs_checked_together`. Its foreign keys would look for each pair by itself, and write to all it refers to.
+    migration `0004_pairs_checked_together`. Its foreign keys would look for each pair by itself, and write to all it refers to.
     """
 
     class Resolution(models.TextChoices):

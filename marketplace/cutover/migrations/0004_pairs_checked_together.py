@@ -55,9 +55,9 @@ DROP FUNCTION cutover_pair_refers();
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('cutover', '0002_lean_indexes'),
+        ('cutover', '0003_people_without_constraint'),
         ('mapping', '0001_initial'),
-        ('posting', '0007_trial_balance'),
+        ('posting', '0009_people_without_constraint'),
         ('sync', '0005_newest_first'),
     ]
 
