@@ -182,7 +182,7 @@ def test_what_a_pair_refers_to_stays(flow: Flow, table: str) -> None:
     ours = shadow(flow, invoice("1", reference="#1001"))
     theirs = entry(flow, invoice("x", reference="#1001"))
     pair_flow(flow=flow)
-    of_it = {"posting_posting": ours.pk, "sync_record": theirs.pk, "mapping_flow": flow.pk}
+    of_it: dict[str, int | uuid.UUID] = {"posting_posting": ours.pk, "sync_record": theirs.pk, "mapping_flow": flow.pk}
     deletion = f"DELETE FROM {table} WHERE id = %s"
     with pytest.raises(IntegrityError, match=f"1 pairs still refer to {table}"), transaction.atomic():
         _execute(deletion, of_it[table])
@@ -192,7 +192,7 @@ def test_what_a_pair_refers_to_stays(flow: Flow, table: str) -> None:
         transaction.set_rollback(True)
 
 
-def _execute(statement: str, value: object) -> None:
+def _execute(statement: str, value: int | uuid.UUID) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, [value])
 
