@@ -143,8 +143,7 @@ DATABASE_ROUTERS = ["django_tenants.routers.TenantSyncRouter"]
 # --- requests ----------------------------------------------------------------------------------------------
 ROOT_URLCONF = "marketplace.urls"
 WSGI_APPLICATION = "marketplace.wsgi.application"
-MIDDLEWARE = [
-    "marketplace.sync.webhook_views.DeliveriesFirst",  # what is below is for people
+MIDDLEWARE = [  # for people; deliveries of webhooks never come here (marketplace/wsgi.py)
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Pages of a hundred rows shrink tenfold. It pads at random and CSRF tokens are masked, so lengths tell nobody anything.

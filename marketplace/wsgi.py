@@ -5,4 +5,8 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "marketplace.settings")
-application = get_wsgi_application()
+pages = get_wsgi_application()
+
+from marketplace.sync.webhook_views import DeliveriesFirst  # noqa: E402 -- it needs the applications that were loaded above
+
+application = DeliveriesFirst(pages)

@@ -9,16 +9,16 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg import Cursor
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 
 from connectors.registry import Connector
 from connectors.sdk.client import dump_json
 from connectors.sdk.webhooks import WebhookEvent, Webhooks
 from marketplace.core.waking import wake_workers_soon
 from marketplace.installations.inbox import seal_body
+from tenants.backend.base import BINARY, TEXT, DatabaseWrapper
 
 MAX_BODY_BYTES = 1024 * 1024
 KEPT_HEADER_CHARACTERS = 500
@@ -75,9 +75,10 @@ def receive_delivery(
         "events": rows,
     }
     sealed = seal_body(body, connector=connector.slug, environment=environment, digest=digest)
-    is_new, events, routed = _commit(dump_json(told).decode(), sealed)
+    database = cast(DatabaseWrapper, connections[DEFAULT_DB_ALIAS])
+    is_new, events, routed = _commit(database, dump_json(told), sealed)
     if routed:
-        transaction.on_commit(wake_workers_soon)
+        database.on_commit(wake_workers_soon)
     return Received(bool(is_new), events, routed)
 
 
@@ -120,37 +121,27 @@ def _event_key(id: str) -> str:
     return id if len(id) <= LONGEST_ID and NUL not in id else hashlib.sha256(id.encode()).hexdigest()
 
 
-def _commit(told: str, sealed: bytes) -> tuple[int, int, int]:
+def _commit(database: DatabaseWrapper, told: bytes, sealed: bytes) -> tuple[int, int, int]:
     """One statement in one round trip, committed when it answers.
 
     A connection that died is replaced and the statement sent again, even if it had arrived: receiving twice is receiving once.
     """
-    database = connections[DEFAULT_DB_ALIAS]
     is_kept_open = database.connection is not None and not database.in_atomic_block
     try:
         return _execute(database, told, sealed)
     except OperationalError:
         if not is_kept_open:
             raise
-        database.close()
+        database.close()  # type: ignore[no-untyped-call]
         return _execute(database, told, sealed)
 
 
-def _execute(database: BaseDatabaseWrapper, told: str, sealed: bytes) -> tuple[int, int, int]:
-    """Below Django's cursor: it would ask for the state of the connection first, and send the whole statement to be planned anew
-    each time. Every table is named with its schema, so nothing depends on the search path."""
-    database.ensure_connection()
-    raw = database.connection
-    raw.prepare_threshold = PREPARED_AFTER
-    try:
-        with database.wrap_database_errors, Cursor(raw) as cursor:
-            is_new, events, routed = cursor.execute(_RECEIVE, [told, sealed]).fetchone() or (0, 0, 0)
-    finally:
-        raw.prepare_threshold = None  # whatever else this session asks is planned for the schema it is in
-    return is_new, events, routed
+def _execute(database: DatabaseWrapper, told: bytes, sealed: bytes) -> tuple[int, int, int]:
+    """Every table is named with its schema, so nothing depends on the search path."""
+    is_new, events, routed = database.run_prepared("receive", _RECEIVE, (told, sealed), (TEXT, BINARY))
+    return int(is_new), int(events), int(routed)
 
 
-PREPARED_AFTER = 1
 _KEPT_HEADERS = ("x-", "stripe-", "intuit-", "webhook-", "shopify-", "content-type", "user-agent")
 # One statement: the delivery, its events, a copy for every connection of the organisation, and the work to read them.
 # OFFSET 0 has each event look its routes up by the index, however many connections there are.
@@ -202,4 +193,4 @@ ASK_FOR_WORK = """
     )
 """
 COUNT = "SELECT (SELECT count(*) FROM delivery), (SELECT count(*) FROM event), (SELECT count(*) FROM copied)"
-_RECEIVE = TOLD + _KEEP + SPREAD + ASK_FOR_WORK + COUNT
+_RECEIVE = (TOLD + _KEEP + SPREAD + ASK_FOR_WORK + COUNT).replace("%s", "$1").replace("%b", "$2")

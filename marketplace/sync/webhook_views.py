@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import IO
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import IO, TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.core.handlers.exception import response_for_exception
+from django.core.handlers.wsgi import WSGIRequest
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
@@ -18,52 +22,78 @@ from marketplace.installations.clients import webhook_secrets
 from marketplace.sync.intake import MAX_BODY_BYTES, NotGenuine, receive_delivery
 from tenants.access import public_page
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication
+
 READ_AT_ONCE = 65_536
-_ADDRESS = re.compile(r"/webhooks/(?P<slug>[-\w]+)/(?P<environment>[-\w]+)/", re.ASCII)
+_ADDRESS = re.compile(r"/webhooks/([-\w]+)/([-\w]+)/", re.ASCII)
+_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+_NO_LENGTH = "Send this with a Content-Length."
 
 
 class DeliveriesFirst:
-    """Middleware that takes deliveries straight to their view: they have no session, person or page, so what is below it in the
-    list is for everything else. An acknowledgement is what its sender waits for, and they come in thousands."""
+    """The web server's application: it takes deliveries itself and gives everything else to `pages`. Deliveries have no session, person
+    or page, so none of what Django does around a request is for them; an acknowledgement is what its sender waits for, and they come in
+    thousands."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
+    def __init__(self, pages: WSGIApplication) -> None:
+        self._pages = pages
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        address = _ADDRESS.fullmatch(request.path_info)
-        return receive(request, **address.groupdict()) if address else self._get_response(request)
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        address = _ADDRESS.fullmatch(environ.get("PATH_INFO", ""))
+        if address is None or environ["REQUEST_METHOD"] != "POST":
+            return self._pages(environ, start_response)
+        try:
+            # A session of the database that died, grew old or grew too big is replaced here, as Django does before its requests.
+            connections[DEFAULT_DB_ALIAS].close_if_unusable_or_obsolete()
+            status, words = answer_to(environ, *address.groups())
+        except Exception as error:
+            return _say(response_for_exception(WSGIRequest(environ), error), start_response)
+        start_response(_LINES[status], [("Content-Type", "text/plain"), ("Content-Length", str(len(words)))])
+        return (words.encode(),)
+
+
+def _say(response: HttpResponseBase, start_response: StartResponse) -> Iterable[bytes]:
+    start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+    return response
 
 
 @public_page
 @csrf_exempt
 @require_POST
 def receive(request: HttpRequest, slug: str, environment: str) -> HttpResponse:
+    """The same for whoever does not come by `DeliveriesFirst`."""
+    status, words = answer_to(request.META, slug, environment)
+    return HttpResponse(words, status=status, content_type="text/plain")
+
+
+def answer_to(environ: dict[str, Any], slug: str, environment: str) -> tuple[int, str]:
     """200 with an empty body once committed; 401 for a signature that proves nothing; 413 for a body too large; 411 for one without
     an end that we could know of; 403 for one that came unencrypted where everything is encrypted."""
-    if settings.SECURE_SSL_REDIRECT and not request.is_secure():
-        return HttpResponse(status=403)
+    if settings.SECURE_SSL_REDIRECT and not WSGIRequest(environ).is_secure():
+        return 403, ""
     try:
         found = connector(slug)
         receive_delivery(
             connector=found,
             environment=environment,
-            headers=_headers_of(request),
-            body=_body_of(request),
+            headers=_headers_of(environ),
+            body=_body_of(environ),
             secrets=webhook_secrets(slug, environment),
-            source_address=request.META.get("REMOTE_ADDR", ""),
+            source_address=environ.get("REMOTE_ADDR", ""),
             at=now(),
         )
     except UnknownConnector:
-        return HttpResponse(status=404)
+        return 404, ""
     except NotGenuine:
-        return HttpResponse(status=401)
+        return 401, ""
     except BodyTooLarge:
-        return HttpResponse(status=413)
+        return 413, ""
     except NoLength:
-        return HttpResponse("Send this with a Content-Length.", status=411, content_type="text/plain")
+        return 411, _NO_LENGTH
     except UnreadablePostError:
-        return HttpResponse(status=400)  # the sender went away in the middle of the body
-    return HttpResponse(status=200)
+        return 400, ""  # the sender went away in the middle of the body
+    return 200, ""
 
 
 class BodyTooLarge(Exception):
@@ -74,47 +104,49 @@ class NoLength(Exception):
     """A body in pieces, behind a web server that does not say where it ends."""
 
 
-def _body_of(request: HttpRequest) -> bytes:
+def _body_of(environ: dict[str, Any]) -> bytes:
     """The raw bytes, whether they came with their length or in chunks. Raises `BodyTooLarge`, `NoLength`, `UnreadablePostError`."""
-    if _announced_bytes(request) > MAX_BODY_BYTES:
+    length = _announced_bytes(environ)
+    if length > MAX_BODY_BYTES:
         raise BodyTooLarge
-    if not request.META.get("HTTP_TRANSFER_ENCODING"):
-        return request.body
-    if not request.META.get("wsgi.input_terminated"):
-        raise NoLength
-    return _read_to_end(request.META["wsgi.input"])
+    if environ.get("HTTP_TRANSFER_ENCODING"):
+        if not environ.get("wsgi.input_terminated"):
+            raise NoLength
+        return _read_to_end(environ["wsgi.input"])
+    body = _read(environ["wsgi.input"], length) if length else b""
+    if len(body) < length:
+        raise UnreadablePostError("The body ended early.")
+    return body
 
 
 def _read_to_end(stream: IO[bytes]) -> bytes:
     """What the web server puts together from chunks, which Django takes for an empty body."""
     body = bytearray()
-    while piece := _next_piece(stream):
+    while piece := _read(stream, READ_AT_ONCE):
         body += piece
         if len(body) > MAX_BODY_BYTES:
             raise BodyTooLarge
     return bytes(body)
 
 
-def _next_piece(stream: IO[bytes]) -> bytes:
-    """Chunks that are none are refused in the words of whichever web server we run behind."""
+def _read(stream: IO[bytes], count: int) -> bytes:
+    """What cannot be read is refused in the words of whichever web server we run behind: chunks that are none, a sender that is gone."""
     try:
-        return stream.read(READ_AT_ONCE)
+        return stream.read(count)
     except Exception as error:
         raise UnreadablePostError(str(error)) from error
 
 
-def _announced_bytes(request: HttpRequest) -> int:
+def _announced_bytes(environ: dict[str, Any]) -> int:
     """A body without a readable length is read as empty, so it is not genuine."""
     try:
-        return int(request.META.get("CONTENT_LENGTH") or 0)
+        return max(0, int(environ.get("CONTENT_LENGTH") or 0))
     except ValueError:
         return 0
 
 
-def _headers_of(request: HttpRequest) -> dict[str, str]:
+def _headers_of(environ: dict[str, Any]) -> dict[str, str]:
     """By lower-case name, as connectors expect them."""
-    found = {
-        name[5:].replace("_", "-").lower(): value for name, value in request.META.items() if name.startswith("HTTP_")
-    }
-    found["content-type"] = request.META.get("CONTENT_TYPE", "")
+    found = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
+    found["content-type"] = environ.get("CONTENT_TYPE", "")
     return found

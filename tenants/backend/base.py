@@ -6,15 +6,20 @@ Here the path and the role of a tenant are set with SET LOCAL: they end with the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from django_tenants.postgresql_backend import base
+from psycopg import OperationalError
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
 
 PUBLIC = "public"
 #: A server process remembers every table it touched and gives nothing back: after so many schemas it is replaced by a fresh one.
 MOST_SCHEMAS = 100
+TEXT, BINARY = 0, 1
 
 
 class SearchPathError(RuntimeError):
@@ -29,10 +34,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._entered: set[str] = set()
+        self._prepared: set[str] = set()
 
     def connect(self) -> None:
         super().connect()
         self._entered = set()
+        self._prepared = set()
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Called by Django around each request, and by Celery around each task."""
@@ -77,6 +84,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
         path, role, _, _ = self._read(sql, PUBLIC, self._role_outside)
         return path, role
 
+    def run_prepared(self, name: str, statement: str, values: Sequence[bytes], formats: Sequence[int]) -> list[bytes]:
+        """The one row that a statement answers, as text; prepared in this session under its name, once. This is below Django's cursor and
+        the driver's, which take five times as long for it: for what is asked thousands of times and names every table with its schema."""
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            if self.in_atomic_block:
+                self.connection.execute("SELECT")  # the driver begins a transaction with the first statement of its own
+            session = self.connection.pgconn
+            if name not in self._prepared:
+                _checked(session, session.prepare(name.encode(), statement.encode()))
+                self._prepared.add(name)
+            answer = _checked(session, session.exec_prepared(name.encode(), values, formats))
+        return [answer.get_value(0, column) or b"" for column in range(answer.nfields)]
+
     def forget_tenant(self) -> None:
         """The transaction has ended (or took its path back), so only our own notes are left to clear."""
         self.open_context = None
@@ -100,3 +121,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         finally:
             self._is_migrating = False
             self.set_schema_to_public()
+
+
+def _checked(session: PGconn, answer: PGresult) -> PGresult:
+    """Raises the driver's errors."""
+    if answer.status in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        return answer
+    if session.status == ConnStatus.BAD:
+        raise OperationalError(answer.get_error_message())
+    raise error_from_result(answer)
