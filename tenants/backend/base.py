@@ -92,6 +92,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if self.in_atomic_block:
                 self.connection.execute("SELECT")  # the driver begins a transaction with the first statement of its own
             session = self.connection.pgconn
+            if session.status == ConnStatus.BAD:
+                raise OperationalError("The session of the database was lost.")
             if name not in self._prepared:
                 _checked(session, session.prepare(name.encode(), statement.encode()))
                 self._prepared.add(name)
