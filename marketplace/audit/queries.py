@@ -60,7 +60,7 @@ ACTION_WORDS = {
     "business.tenant_created": "Business: created",
     "connection.connect": "Connection: connected",
     "connection.denied": "Connection: refused at the provider",
-    "connection.needs_reconnect": "Connection: must be renewed",
+    "connection.needs_reconnect": "Connection: needs reconnecting",
     "connection.reconnect": "Connection: renewed",
     "connection.uninstall": "Connection: ended",
     "connection.webhooks_renewed": "Connection: messages of changes asked for again",

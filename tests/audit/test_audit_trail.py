@@ -48,7 +48,7 @@ def test_trail_shows_who_did_what(tenant: Tenant, alice: User, alice_client: Cli
     act(tenant, None, "Kestrel needs reconnecting", "connection.needs_reconnect")
     body = page(alice_client)
     assert "Paused orders to invoices" in body
-    assert "Connection: needs reconnect" in body
+    assert "Connection: needs reconnecting" in body
     assert body.index("Kestrel needs reconnecting") < body.index("Paused orders to invoices")
 
 

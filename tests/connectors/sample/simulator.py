@@ -163,7 +163,8 @@ class SampleSimulator(Simulator):
         if row is None or str(row["version"]) != change["version"]:
             return json_response({"code": "stale", "error": "Somebody changed it meanwhile."})
         body = {**row["record"], **{name: value for name, value in change["changes"].items() if value != ""}}
-        record = decode(data_type, msgspec.json.encode({**body, "id": id}))
+        kept = {name: value for name, value in body.items() if name not in change["empty"]}
+        record = decode(data_type, msgspec.json.encode({**kept, "id": id}))
         return json_response(self.enter(grant.organisation, record, by="connector"))
 
     @route("POST", "/records/<data_type>/<id>/void")

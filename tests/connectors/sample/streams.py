@@ -89,7 +89,8 @@ class Writable(Listed, WritableStream):
         return [outcome(result) for result in answer["results"]]
 
     def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
-        body = {"version": version, "changes": as_json(draft.document)}
+        changes = as_json(draft.document)
+        body = {"version": version, "empty": changes.pop("emptied", []), "changes": changes}
         path = f"/records/{self.data_type}/{external_id}"
         return outcome(client.request("PATCH", "api", path, is_write=True, json=body))
 
