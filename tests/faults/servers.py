@@ -177,23 +177,29 @@ class Cluster:
 @contextmanager
 def own_cluster() -> Iterator[Cluster]:
     """While the block runs the database of the tests is a copy on this server."""
-    with _open_folder() as folder, _own_disk(folder / "postgres") as disk:
-        places = Places(folder)
-        dump = folder / "original.dump"
+    with empty_cluster() as cluster:
+        dump = cluster.places.sockets.parent / "original.dump"
         dump_database(dump)
-        cluster = Cluster(places, disk)
+        _copy_roles(cluster)
+        _load(cluster, dump)
+        with used(cluster):
+            yield cluster
+
+
+@contextmanager
+def empty_cluster() -> Iterator[Cluster]:
+    """A server with an empty database and no roles but its owner's."""
+    with _open_folder() as folder, _own_disk(folder / "postgres") as disk:
+        cluster = Cluster(Places(folder), disk)
         try:
             cluster.start()
             cluster.run(f"ALTER SYSTEM SET max_connections = {MOST_CONNECTIONS}")
             cluster.run("ALTER SYSTEM SET deadlock_timeout = '200ms'")
-            stop_postgres(places)
+            stop_postgres(cluster.places)
             cluster.start()
-            _copy_roles(cluster)
-            _load(cluster, dump)
-            with _used(places):
-                yield cluster
+            yield cluster
         finally:
-            stop_postgres(places)
+            stop_postgres(cluster.places)
 
 
 @contextmanager
@@ -207,8 +213,9 @@ def _open_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _used(places: Places) -> Iterator[None]:
-    names = {"NAME": DATABASE_NAME, "HOST": str(places.sockets)}
+def used(cluster: Cluster) -> Iterator[None]:
+    """The tests' connection leads there, and so do the processes they start."""
+    names = {"NAME": DATABASE_NAME, "HOST": str(cluster.places.sockets)}
     before = {key: connection.settings_dict[key] for key in names}
     connection.close()
     connection.settings_dict.update(names)
@@ -254,10 +261,15 @@ def _copy_roles(cluster: Cluster) -> None:
             session.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(member)))
 
 
-def _load(cluster: Cluster, dump: Path) -> None:
+def _load(cluster: Cluster, dump: Path, *options: str) -> None:
     where = {"PGHOST": str(cluster.places.sockets), "PGUSER": "postgres"}
-    command = [str(programs() / "pg_restore"), "--exit-on-error", f"--dbname={DATABASE_NAME}", str(dump)]
+    command = [str(programs() / "pg_restore"), "--exit-on-error", *options, f"--dbname={DATABASE_NAME}", str(dump)]
     subprocess.run(command, env={**os.environ, **where}, check=True, capture_output=True)
+
+
+def load_elsewhere(cluster: Cluster, dump: Path) -> None:
+    """As the operators' guide has it done on a server that has not the tenants' roles."""
+    _load(cluster, dump, "--no-privileges")
 
 
 def celery(folder: Path, app: str = "tests.faults.hastened") -> list[str]:

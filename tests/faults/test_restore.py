@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
+from django.db import connection as database
 from django.db.models.functions import Now
 
 from connectors.registry import connector
@@ -24,7 +28,8 @@ from tests.benchmarks.driving import Business, provider
 from tests.faults import backups
 from tests.faults.books import check
 from tests.faults.campaign import Size
-from tests.faults.processes import wait_until
+from tests.faults.processes import environment, wait_until
+from tests.faults.servers import empty_cluster, load_elsewhere, used
 from tests.faults.world import World, connect, make_orders, seen_first, work_quietly
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
@@ -137,6 +142,57 @@ def test_nothing_sent_since_the_backup_is_sent_again(
     check(business, world.flows, world.orders)
     assert restored_at() is not None
     tell("C15", f"restored after the ledger moved on, {way}", tried=1, events=len(orders))
+
+
+def manage(command: str) -> None:
+    """As an operator runs it."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", command], env=environment(), cwd=settings.BASE_DIR, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def roles_of_tenants() -> set[str]:
+    """Those that exist on this server, are granted to us, and may use their schema."""
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT rolname FROM pg_roles JOIN tenants_tenant ON schema_name = rolname"
+            " WHERE NOT rolcanlogin AND has_schema_privilege(pg_roles.oid, schema_name, 'USAGE')"
+            " AND has_table_privilege(pg_roles.oid, format('%I.sync_record', schema_name), 'INSERT')"
+        )
+        return {name for (name,) in cursor.fetchall()}
+
+
+def test_dump_restored_on_another_server_sends_nothing_again(
+    business: Business,
+    simulators: dict[str, str],
+    small_batches: None,
+    tmp_path: Path,
+    seed: int,
+    size: Any,
+    tell: Any,
+) -> None:
+    """By the steps of the operators' guide, from a server of which nothing is left but the dump."""
+    orders = seen_first(make_orders(SEEN + size.pick(20, 200), seed=seed))
+    written, planned = sorted(random.Random(seed).sample(range(SEEN + 5, len(orders) - 5), 2))
+    world = connect(business, orders[:SEEN], ["xero"])
+    sell_and_write(world, orders[SEEN:written])
+    world.sell(orders[written:planned])
+    assert plan_without_writing(world)
+    backups.dump_database(tmp_path / "dump")
+    sell_and_write(world, orders[planned:])
+    forget_keys(world)
+    with empty_cluster() as cluster:
+        load_elsewhere(cluster, tmp_path / "dump")
+        with used(cluster):
+            assert roles_of_tenants() == set()
+            manage("migrate_all")
+            manage("after_restore")
+            assert business.owner.schema_name in roles_of_tenants()
+            assert restored_at() is not None
+            work_quietly()
+            check(business, world.flows, world.orders)
+    tell("C15", "restored on another server, by the guide", tried=1, events=len(orders))
 
 
 def test_database_knows_that_it_was_not_restored(db: None) -> None:
