@@ -278,15 +278,16 @@ def _late_writes(base: Base, look: Look, name: str) -> list[tuple[bool, bool, st
 
 
 def _forget_lost_winner(base: Base, look: Look, name: str) -> None:
-    """A value that had won and was put back before it was carried is no change any more: the other side's is the one left."""
-    for side, own, other in (
-        (look.there.source, look.back.held[name], look.back.source),
-        (look.back.source, look.there.held[name], look.there.source),
-    ):
+    """A value that had won and was put back before it was carried is no change any more: the other side's is the one left. Where it
+    was emptied, the field is to be empty: what lost does not come over it."""
+    sides = (look.there.source, look.back.held[name]), (look.back.source, look.there.held[name])
+    for (side, own), (other, theirs) in (sides, sides[::-1]):
         won = base.won.get(side, {}).get(name)
         if won is not None and won != own:
             base.is_settled(name)
-            if own == base.agreed.get(other, {}).get(name, ["", ""])[1]:
+            if not own and theirs == base.agreed.get(side, {}).get(name, ["", ""])[1]:
+                decide(base, look, name, "source" if side == look.there.source else "target")
+            elif own == base.agreed.get(other, {}).get(name, ["", ""])[1]:
                 decide(base, look, name, "target" if side == look.there.source else "source")
             return
 

@@ -107,6 +107,7 @@ class TwoSides(RuleBasedStateMachine):
         self.late: list[tuple[Key, dict[str, str]]] = []
         self.records: list[Record] = []
         self.unsynced: dict[tuple[Key, str], str] = {}  # edits by people which the other side has not had
+        self.before: dict[tuple[Key, str], str] = {}  # what stood there before the first of them
         self.unclear: set[str] = set()
         self.ours: set[tuple[Key, str]] = set()  # what stands on a side because we wrote it
         self.beaten: set[tuple[Key, str, str]] = set()  # what must not be written to a side, as it lost there
@@ -139,9 +140,10 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(EDITED))
     def empty(self, key: Key, name: str) -> None:
-        """What was typed never comes back. It is an edit where the field was seen full; a name is never emptied, and where we gave
-        up emptying it ourselves, nobody can tell theirs from ours."""
+        """What was typed never comes back. It is an edit where the field was seen full, unless it was empty before what is taken out
+        again; a name is never emptied, and where we gave up emptying it ourselves, nobody can tell theirs from ours."""
         self.clock += dt.timedelta(seconds=1)
+        self._note_before(key, name)
         self.sides[key].put({name: ""}, self.clock)
         self.unsynced.pop((key, name), None)
         typed = self.typed.pop((key, name), None)
@@ -152,7 +154,8 @@ class TwoSides(RuleBasedStateMachine):
             return
         if typed is not None:
             self.replaced.add((key, name, typed))
-        if not is_on_both and name != "name" and self.first_seen.get((key, name), ("",))[0]:
+        is_change = bool(self.before[key, name] and self.first_seen.get((key, name), ("",))[0])
+        if is_change and not is_on_both and name != "name":
             self.unsynced[key, name] = ""
         self.ours.discard((key, name))
 
@@ -458,7 +461,13 @@ class TwoSides(RuleBasedStateMachine):
     def _new(self, name: str) -> str:
         return f"{name[0]}x{next(self.numbers)}"
 
+    def _note_before(self, key: Key, name: str) -> None:
+        if (key, name) not in self.unsynced:
+            self.before[key, name] = self.sides[key].values[name]
+
     def _put(self, key: Key, values: dict[str, str]) -> None:
+        for name in values:
+            self._note_before(key, name)
         self.replaced |= {(key, name, self.typed[key, name]) for name in values if (key, name) in self.typed}
         self.sides[key].put(values, self.clock)
         for name, text in values.items():

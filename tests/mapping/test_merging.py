@@ -435,12 +435,15 @@ def test_winner_that_is_changed_again_is_a_winner_no_more() -> None:
     assert base.won["shop"] == {}
 
 
-def test_winner_of_a_field_that_was_never_there_is_put_back_by_emptying_it() -> None:
-    base, look = agreed(""), seen(NEW, OTHER)
+@pytest.mark.parametrize("before", ["", OLD])
+def test_emptied_winner_is_carried_and_what_lost_never_comes_over_it(before: str) -> None:
+    base, look = agreed(before), seen(NEW, OTHER)
     meet(base, look)
     decide(base, look, "phone", "source")
-    assert carried(base, seen("", OTHER)) == []
-    assert carried(base, turned(seen("", OTHER))) == ["phone"]
+    emptied = seen("", OTHER)
+    assert carried(base, turned(emptied)) == []
+    assert carried(base, emptied) == ["phone"]
+    assert carried(base, turned(emptied)) == []
 
 
 def test_agreed_value_is_no_late_write() -> None:
