@@ -40,8 +40,9 @@ class Answered:
 class Sent:
     """What became of the requests of a round. After the first one that failed none was begun.
 
-    `unsent` were never begun: no byte of them left. Nor of the `unwanted`, which somebody stopped; the others go on. `refused` surely wrote nothing, `doubtful` may have. `trouble` is raised once
-    all this is committed; a request that met something nobody expected is in none of these, and looked up before anything else.
+    `unsent` were never begun: no byte of them left; nor of the `unwanted`, which somebody stopped, while the others go on. `refused`
+    surely wrote nothing, `doubtful` may have. `trouble` is raised once all this is committed; a request that met something nobody
+    expected is in none of these, and looked up before anything else.
     """
 
     answered: list[Answered] = field(default_factory=list)
