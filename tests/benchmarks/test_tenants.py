@@ -39,6 +39,7 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.xdist_group("tenants")]
 MANY = 1000
 AT_ONCE = 20
 TRIES = 7
+TURNS = 3
 PAGES = (
     "/businesses/",
     "/o/first/",
@@ -54,11 +55,12 @@ PEER = {"new tenant": 1.17, "no-op": 705.0, "added field": 650.0, "private MB": 
 
 @dataclass
 class World:
-    """One person who belongs to every business there is, and what was measured when there was only one."""
+    """One person who belongs to every business there is; a copy of the database from when there was only one, and what making
+    one more took then."""
 
     person: User
-    first: Tenant
-    pages: dict[str, tuple[int, float]]
+    few: str
+    many: str
     new: New
 
 
@@ -81,11 +83,12 @@ def world(django_db_setup: None, django_db_blocker: Any) -> Iterator[World]:
         _execute("CREATE DATABASE {} TEMPLATE {}", own, usual)
         _use_database(own)
         try:
-            yield _fill()
+            yield _fill(f"{own}_few", own)
         finally:
             roles = list(Tenant.objects.values_list("schema_name", flat=True))
             _use_database(_server_database())
             _execute("DROP DATABASE {} WITH (FORCE)", own)
+            _execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", f"{own}_few")
             for role in roles:  # they belong to the server
                 _execute("DROP ROLE {}", role)
             _use_database(usual)
@@ -95,13 +98,13 @@ def _server_database() -> str:
     return "postgres"
 
 
-def _fill() -> World:
+def _fill(few: str, many: str) -> World:
     ensure_template()
     person = User.objects.create_user("firm@example.com", full_name="Firm")
-    first = create_business(
-        owner=person, legal_name="First", country="GB", base_currency="GBP", time_zone="Europe/London"
-    )
-    pages = visit_all(person)
+    create_business(owner=person, legal_name="First", country="GB", base_currency="GBP", time_zone="Europe/London")
+    _use_database(_server_database())
+    _execute("CREATE DATABASE {} TEMPLATE {}", few, many)
+    _use_database(many)
     new = cost_of_a_new_one(person)
     began = time.perf_counter()
     left = MANY - Tenant.objects.count()
@@ -112,7 +115,7 @@ def _fill() -> World:
         cursor.execute("VACUUM ANALYZE")
     print(f"\n{MANY} businesses made in {time.perf_counter() - began:.0f} s")
     connection.close()
-    return World(person, first, pages, new)
+    return World(person, few, many, new)
 
 
 def _make_apart(person: User, count: int) -> None:
@@ -171,6 +174,17 @@ def visit_all(person: User) -> dict[str, tuple[int, float]]:
                 assert client.get(page).status_code == 200, page
             best = min(best, cpu_seconds() - before)
         found[page] = (statements.total, best)
+    return found
+
+
+def visit_by_turns(world: World) -> list[dict[str, tuple[int, float]]]:
+    """With one business and with all of them, in the same minute of the same process; the best of some turns each."""
+    found: list[dict[str, tuple[int, float]]] = [{}, {}]
+    for _ in range(TURNS):
+        for best, database in zip(found, (world.few, world.many), strict=True):
+            _use_database(database)
+            for page, (statements, cpu) in visit_all(world.person).items():
+                best[page] = (statements, min(cpu, best.get(page, (0, cpu))[1]))
     return found
 
 
@@ -277,9 +291,9 @@ def private_mb() -> float:
 
 
 def test_pages_cost_the_same_with_a_thousand_businesses(world: World, unblocked: None) -> None:
-    many = visit_all(world.person)
+    few, many = visit_by_turns(world)
     rows = []
-    for page, (statements, cpu) in world.pages.items():
+    for page, (statements, cpu) in few.items():
         ratio = many[page][1] / cpu
         rows.append(
             (page, statements, many[page][0], f"{cpu * 1000:.1f}", f"{many[page][1] * 1000:.1f}", f"{ratio:.2f}")
@@ -293,9 +307,9 @@ def test_pages_cost_the_same_with_a_thousand_businesses(world: World, unblocked:
         "ratio",
     )
     print_table("Pages with one business and with a thousand", heads, rows)
-    ratio = sum(cpu for _, cpu in many.values()) / sum(cpu for _, cpu in world.pages.values())
+    ratio = sum(cpu for _, cpu in many.values()) / sum(cpu for _, cpu in few.values())
     print_figure(name="pages_at_1000_to_1_tenants", value=ratio, unit="ratio", target=1.1, is_met=ratio <= 1.1)
-    assert {page: count for page, (count, _) in many.items()} == {p: count for p, (count, _) in world.pages.items()}
+    assert {page: count for page, (count, _) in many.items()} == {p: count for p, (count, _) in few.items()}
     assert ratio <= 2
 
 
