@@ -271,7 +271,8 @@ def _late_writes(base: Base, look: Look, name: str) -> list[tuple[bool, bool, st
     )
     late = []
     for side, text, before, own in values:
-        is_known = text == before or base.won.get(side, {}).get(name) == own or bool(own) > bool(text)
+        is_unmapped = bool(own) and not text
+        is_known = text == before or base.won.get(side, {}).get(name) == own or is_unmapped
         until = "" if is_known else base.late_until(side, name, text, look.now)
         late.append((bool(until), not text, until, side))
     return late
