@@ -89,7 +89,7 @@ def rows(
         else:
             if current is not None:
                 yield current.whole(), current.stamp, Place(at, found)
-            current = _Gathering(shape, text, line.updated_at or line.issued_at)
+            current = _Gathering(shape, text, line.stamp)
         at, found = end, found + 1
     if found != lines:
         raise TransientError("Shopify's file is not complete.", detail=f"{found} of {lines} lines")
@@ -106,7 +106,10 @@ class _Gathering:
         self._children: dict[str, list[str]] = {part.field: [] for part in shape.parts}
 
     def add(self, text: str, line: Line) -> None:
-        self._children[_field_of(_type(line.id))].append(_without_parent(text, line.parent_id))
+        field = _field_of(_type(str(line.id)))
+        if field not in self._children:
+            raise UnexpectedResponse("Shopify's file holds something that was not asked for.", detail=text[:200])
+        self._children[field].append(_without_parent(text, line.parent_id))
 
     def whole(self) -> str:
         if not self._children:

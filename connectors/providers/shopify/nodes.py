@@ -196,12 +196,17 @@ class WithRefunds(Node):
 
 
 class Line(Node):
-    """A line of a bulk operation's file, for what belongs together."""
+    """A line of a bulk operation's file, for what belongs together. Whatever is wrong with it is said of the object it belongs to."""
 
-    id: str
-    parent_id: str = msgspec.field(name="__parentId", default="")
-    updated_at: str = ""
-    issued_at: str = ""
+    id: Any = ""
+    parent_id: Any = msgspec.field(name="__parentId", default="")
+    updated_at: Any = ""
+    issued_at: Any = ""
+
+    @property
+    def stamp(self) -> str:
+        """The time of change; empty without one."""
+        return next((text for text in (self.updated_at, self.issued_at) if text and isinstance(text, str)), "")
 
 
 ORDER = TypedDecoder(OrderNode)

@@ -111,7 +111,9 @@ def node_source(row: str, shape: TypedDecoder[N], reader: Callable[[N], Record])
 
 def _rejected(row: str, error: Exception) -> RejectedRow:
     try:
-        return RejectedRow(external_id=number_of(LINE.decode(row).id), reason=_reason(error), raw=parse_json(row))
+        return RejectedRow(
+            external_id=number_of(str(LINE.decode(row).id or "")), reason=_reason(error), raw=parse_json(row)
+        )
     except ValueError:
         return RejectedRow(external_id="", reason=_reason(error), raw=row)
 

@@ -20,7 +20,7 @@ from connectors.providers.shopify.simulator_shop import money
 from connectors.providers.shopify.streams import Customers, Orders, Payouts, Refunds
 from connectors.providers.shopify.webhooks import WEBHOOKS
 from connectors.sdk.client import dump_json
-from connectors.sdk.errors import ConfigurationError, RateLimited, ReconnectRequired
+from connectors.sdk.errors import ConfigurationError, RateLimited, ReconnectRequired, UnexpectedResponse
 from connectors.sdk.records import Customer, Order, Party, SaleLine, Tax
 from connectors.sdk.streams import RejectedRow
 from connectors.testing.faults import Fault
@@ -218,26 +218,51 @@ def test_storage_that_knows_no_parts_sends_everything(world: World) -> None:
     assert len(all_records(iter(first))) + len(rest) == 10
 
 
+def rows_of(world: World, *lines: str) -> list[tuple[str, str, bulk.Place]]:
+    """What a bulk operation's file with these lines holds."""
+
+    class File:
+        def download(self, url: str, at: int) -> Iterator[tuple[int, str, nodes.Line]]:
+            for line in lines:
+                at += len(line.encode()) + 1
+                yield at, *world.client._row(f"{line}\n".encode())
+
+    file: Any = File()
+    return list(bulk.rows(file, "file", ORDER, begin=bulk.Place(), lines=len(lines)))
+
+
 def test_a_row_of_a_bulk_file_is_kept_as_it_came(world: World) -> None:
     """Put together from lines without being written anew: spaces, escapes and digits stay, only the parent's name goes."""
     parent = '{"id":"gid:\\/\\/shopify\\/Order\\/1", "note":"Caf\\u00e9", "updatedAt":"2026-10-03T09:15:00Z"}'
     first = '{"id":"gid://shopify/LineItem/11","rate":0.200,"__parentId":"gid://shopify/Order/1"}'
     second = '{"__parentId":"gid://shopify/Order/1","id":"gid://shopify/LineItem/12","rate":1e-1}'
-    lines = [f"{line}\n".encode() for line in (parent, first, second)]
-
-    class File:
-        def download(self, url: str, at: int) -> Iterator[tuple[int, str, nodes.Line]]:
-            for line in lines:
-                at += len(line)
-                yield at, *world.client._row(line)
-
-    file: Any = File()
-    ((row, stamped, place),) = bulk.rows(file, "file", ORDER, begin=bulk.Place(), lines=3)
+    ((row, stamped, place),) = rows_of(world, parent, first, second)
     assert row == (
         parent[:-1] + ',"lineItems":[{"id":"gid://shopify/LineItem/11","rate":0.200},'
         '{"id":"gid://shopify/LineItem/12","rate":0.1}],"shippingLines":[]}'
     )
-    assert (stamped, place) == ("2026-10-03T09:15:00Z", bulk.Place(sum(map(len, lines)), 3))
+    assert (stamped, place) == ("2026-10-03T09:15:00Z", bulk.Place(len(parent) + len(first) + len(second) + 3, 3))
+
+
+@pytest.mark.parametrize("stamp", ["null", "5", '""'])
+def test_a_row_without_its_time_of_change_stops_no_other(world: World, stamp: str) -> None:
+    good = '{"id":"gid://shopify/Order/2","updatedAt":"2026-10-03T09:15:00Z"}'
+    found = rows_of(world, f'{{"id":"gid://shopify/Order/1","updatedAt":{stamp}}}', good)
+    assert [stamped for _, stamped, _ in found] == ["", "2026-10-03T09:15:00Z"]
+    assert [Orders().row(row).external_id for row, _, _ in found] == ["1", "2"]
+
+
+def test_an_id_that_is_none_is_a_row_that_cannot_be_read(world: World) -> None:
+    ((row, _, _),) = rows_of(world, '{"id":null,"updatedAt":"2026-10-03T09:15:00Z"}')
+    read = Orders().row(row)
+    assert isinstance(read, RejectedRow)
+    assert read.external_id == "" and "shape we do not know" in read.reason
+
+
+def test_a_child_that_was_not_asked_for_is_said_in_words(world: World) -> None:
+    child = '{"id":"gid://shopify/Surprise/11","__parentId":"gid://shopify/Order/1"}'
+    with pytest.raises(UnexpectedResponse, match="not asked for"):
+        rows_of(world, '{"id":"gid://shopify/Order/1"}', child)
 
 
 @pytest.mark.parametrize(
