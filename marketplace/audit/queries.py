@@ -61,7 +61,7 @@ ACTION_WORDS = {
     "connection.connect": "Connection: connected",
     "connection.denied": "Connection: refused at the provider",
     "connection.needs_reconnect": "Connection: needs reconnecting",
-    "connection.reconnect": "Connection: renewed",
+    "connection.reconnect": "Connection: reconnected",
     "connection.uninstall": "Connection: ended",
     "connection.webhooks_renewed": "Connection: messages of changes asked for again",
     "connector.install": "Connector: installed",
@@ -73,7 +73,7 @@ ACTION_WORDS = {
     "pair.resolve": "Comparison: differences decided",
     "posting.accept": "Record: entry in the ledger accepted",
     "posting.exclude": "Record: left out of the books",
-    "posting.post_again": "Record: posted again",
+    "posting.post_again": "Record: to be posted again",
     "rejected_row.set_aside": "Unreadable record: set aside",
 }
 
