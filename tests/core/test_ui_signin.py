@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.test import Client
+from pytest_django import Settings
 
-from tenants.models import Tenant
+from tenants.models import Tenant, User
+from tests.conftest import PASSWORD
 from tests.core.test_ui import Outline
 
 PERSONAL_PAGES = ("/user/email/", "/user/password/change/", "/user/2fa/", "/user/logout/")
@@ -33,6 +37,38 @@ def test_personal_page_shows_the_switcher_and_its_own_navigation(
     assert outline.unbalanced == outline.open == []
     assert ", switch business" in html
     assert 'aria-label="Your sign-in"' in html
+
+
+def test_second_step_asks_for_the_password_again_in_our_words(
+    alice_client: Client, tenant: Tenant, settings: Settings
+) -> None:
+    settings.ACCOUNT_REAUTHENTICATION_TIMEOUT = 0
+    html, outline = page_of(alice_client, "/user/2fa/totp/activate/")
+    assert "Is it you?" in html
+    assert outline.unbalanced == outline.open == []
+    answer = alice_client.post("/user/reauthenticate/", {"password": PASSWORD, "next": "/user/2fa/totp/activate/"})
+    assert answer.headers["Location"] == "/user/2fa/totp/activate/"
+
+
+def test_recovery_codes_are_made_shown_and_gone_with_the_second_step(
+    alice_client: Client, tenant: Tenant, alice: User
+) -> None:
+    TOTP.activate(alice, generate_totp_secret())
+    html, outline = page_of(alice_client, "/user/2fa/recovery-codes/generate/")
+    assert "Is it you?" in html
+    alice_client.post("/user/reauthenticate/", {"password": PASSWORD})
+    html, outline = page_of(alice_client, "/user/2fa/recovery-codes/generate/")
+    assert "Make new codes" in html
+    assert outline.unbalanced == outline.open == []
+    html = alice_client.post("/user/2fa/recovery-codes/generate/", follow=True).content.decode()
+    assert "10 of 10 left" in html
+    html, outline = page_of(alice_client, "/user/2fa/recovery-codes/generate/")
+    assert "The 10 you have left open nothing" in html
+    html, outline = page_of(alice_client, "/user/2fa/totp/deactivate/")
+    assert "Turn off two-step sign-in" in html
+    assert outline.unbalanced == outline.open == []
+    alice_client.post("/user/2fa/totp/deactivate/")
+    assert not Authenticator.objects.filter(user=alice).exists()
 
 
 def test_wrong_sign_up_keeps_the_address_and_names_the_mistake(client: Client, db: None) -> None:

@@ -51,10 +51,11 @@ class Journey:
         self.home = ""
         self.signed_in: StorageState | None = None
         self._has_begun = False
+        self._broke_off = ""
 
     def walk(self) -> None:
         if self._has_begun and not self.signed_in:
-            pytest.fail("The owner's journey did not get through; the first test that walked it says where.")
+            pytest.fail(f"The owner's journey broke off at {self._broke_off}", pytrace=False)
         if not self._has_begun:
             self._has_begun = True
             self._walk()
@@ -68,9 +69,10 @@ class Journey:
             self.signed_in = person.page.context.storage_state()
 
     def _take(self, step: Callable[[Walk], None], walk: Walk) -> None:
-        """A step that fails leaves a picture of where it did, when pictures are wanted."""
+        """A step that fails says where it did to every test that needs the journey, and leaves a picture when pictures are wanted."""
         try:
             step(walk)
-        except Exception:
+        except Exception as error:
+            self._broke_off = f"{step.__name__}, on {walk.person.page.url}: {error}"
             self.findings.picture(walk.person.page, f"failed-{step.__name__}")
             raise

@@ -15,7 +15,9 @@ from playwright.sync_api import Locator, Page, StorageState, expect, sync_playwr
 from tests.journeys.looking import DESKTOP, Findings
 
 CHROMIUM = "/usr/bin/chromium"
-PATIENCE_SECONDS = 90.0
+# Beside other tests on two cores a page may take its time; how fast pages are is measured elsewhere.
+PATIENCE_SECONDS = 180.0
+PAGE_SECONDS = 60.0
 PAUSE_MS = 400
 FIELD_ROLES: tuple[Literal["combobox", "searchbox", "textbox"], ...] = ("combobox", "searchbox", "textbox")
 TICKED_ROLES: tuple[Literal["checkbox", "radio"], ...] = ("checkbox", "radio")
@@ -66,14 +68,19 @@ class Person:
 
     # --- reading ---------------------------------------------------------------------------------------
 
-    def sees(self, text: str | re.Pattern[str], seconds: float = 30) -> None:
+    def sees(self, text: str | re.Pattern[str], seconds: float = PAGE_SECONDS) -> None:
         expect(self.page.locator("body")).to_contain_text(text, timeout=seconds * 1000, use_inner_text=True)
 
     def sees_not(self, text: str | re.Pattern[str]) -> None:
-        expect(self.page.locator("body")).not_to_contain_text(text, use_inner_text=True)
+        expect(self.page.locator("body")).not_to_contain_text(text, timeout=PAGE_SECONDS * 1000, use_inner_text=True)
+
+    def sees_first(self, one: Locator, other: Locator) -> bool:
+        """Which of the two a page shows, once it shows either."""
+        expect(one.or_(other).first).to_be_visible(timeout=PAGE_SECONDS * 1000)
+        return one.is_visible()
 
     def is_at(self, heading: str | re.Pattern[str]) -> None:
-        expect(self.page.get_by_role("heading", level=1)).to_have_text(heading)
+        expect(self.page.get_by_role("heading", level=1)).to_have_text(heading, timeout=PAGE_SECONDS * 1000)
 
     def waits_for(self, text: str | re.Pattern[str]) -> None:
         """Looks again until it is there, as somebody who presses F5 does."""
@@ -129,7 +136,7 @@ def opened_browser(
             locale="en-GB",
             **options,
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PAGE_SECONDS * 1000)
         try:
             yield Person(context.new_page(), findings)
         finally:

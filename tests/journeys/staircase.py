@@ -28,7 +28,7 @@ VERDICTS = {
 def map_fields(walk: Walk) -> None:
     """Suggestions stand already; the owner adds what nobody can guess and sees at once what it makes."""
     person = walk.person
-    person.sees("Totals equal")
+    person.waits_for("Totals equal")
     person.sees("Suggested")
     person.look("mapping")
     person.page.get_by_text(re.compile("^All other fields")).click()
@@ -60,8 +60,7 @@ def rehearse(walk: Walk) -> None:
     person.look()
     person.click(re.compile("sandbox", re.I))
     person.look()
-    if not person.page.get_by_text("All right").is_visible():
-        person.click("Run the cases")
+    person.click("Run the cases")
     person.waits_for(re.compile(r"All \d+ cases came out as they should"))
     person.look("sandbox")
 
@@ -108,7 +107,10 @@ def pilot(walk: Walk) -> None:
     person.click(re.compile("pilot", re.I))
     in_pilot = [one for one in walk.month.orders if day_of(one) <= walk.pilot_until and is_posted(one)]
     for order in in_pilot:
-        person.waits_for(re.compile(rf"{order.number}\b.*\bPosted", re.S))
+        rows = (
+            person.page.get_by_role("row").filter(has_text=re.compile(rf"{order.number}\b")).filter(has_text="Posted")
+        )
+        person.waits_until(partial(_is_there, rows), f"{order.number} as posted")
     person.look("pilot")
     written = [one for one in walk.lines("invoice") if one["by"] == "connector"]
     assert len(written) == len(in_pilot)
@@ -126,6 +128,10 @@ def compare(walk: Walk) -> None:
     person.fill("Last day", last.isoformat())
     person.click(re.compile("parallel|compar", re.I))
     person.is_at("Comparison")
+
+
+def _is_there(rows: Locator) -> bool:
+    return rows.count() > 0
 
 
 def _is_one(rows: Locator) -> bool:
