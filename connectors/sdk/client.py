@@ -17,6 +17,7 @@ import msgspec
 
 from connectors.sdk.egress import Egress
 from connectors.sdk.errors import (
+    AllowanceUsed,
     ConfigurationError,
     ConnectorError,
     OutcomeUnknown,
@@ -32,6 +33,7 @@ from connectors.sdk.reports import TrialBalance
 T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS = 0.8
+ONE_CALL: Mapping[str, int] = {"call": 1}
 #: A worker is held for a limit this long at most: little before anything was done, which can as well be begun later; longer in the
 #: middle of a piece of work, whose calls would otherwise have to be made again.
 LONGEST_FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 30.0
@@ -55,8 +57,11 @@ class Token(Protocol):
 class Budget(Protocol):
     """The shared allowance of one connection, in the provider's own units."""
 
-    def spend(self, counts: str, amount: int, *, longest_wait: float = LONGEST_WAIT_SECONDS) -> None:
-        """Wait until `amount` units may be used. Raises `RateLimited` when that takes longer than `longest_wait` seconds."""
+    def call(
+        self, spends: Mapping[str, int], *, longest_wait: float = LONGEST_WAIT_SECONDS
+    ) -> AbstractContextManager[None]:
+        """Around one call: wait until so many units of each kind may be used, and for one of the places where a provider limits
+        calls at the same time. Raises `AllowanceUsed` when units take longer than `longest_wait` seconds, or a place too long."""
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
         """What the provider said is left, so that all workers agree with it."""
@@ -71,8 +76,10 @@ class Budget(Protocol):
 class NoBudget:
     """For tests and tools: the provider's own limits are the only ones."""
 
-    def spend(self, counts: str, amount: int, *, longest_wait: float = LONGEST_WAIT_SECONDS) -> None:
-        return None
+    def call(
+        self, spends: Mapping[str, int], *, longest_wait: float = LONGEST_WAIT_SECONDS
+    ) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
         return None
@@ -101,9 +108,9 @@ class FixedToken:
 class Access:
     """Everything a client needs to act for one connection. `simulator` stands in for the provider's hosts when set.
 
-    `turn` is held during each call, for providers that limit calls at the same time. `sending` is held during each write: it is
-    entered after all waiting, right before the first byte; what it raises keeps the write from being sent. `patience`: the longest
-    that one exchange and its repetitions may take in seconds, where that is shorter than the connector's own.
+    `sending` is held during each write: it is entered after all waiting, right before the first byte; what it raises keeps the write
+    from being sent. `patience`: the longest that one exchange and its repetitions may take in seconds, where that is shorter than
+    the connector's own.
     """
 
     token: Token
@@ -112,7 +119,6 @@ class Access:
     simulator: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     budget: Budget = field(default_factory=NoBudget)
-    turn: Callable[[], AbstractContextManager[None]] = nullcontext
     sending: Callable[[], AbstractContextManager[None]] = nullcontext
     patience: float | None = None
     sleep: Callable[[float], None] = time.sleep
@@ -177,10 +183,12 @@ class Client(ABC):
         started_at = time.monotonic()
         longest_wait = LONGEST_WAIT_SECONDS if self.calls else LONGEST_FIRST_WAIT_SECONDS
         while True:
-            for counts, amount in (spends or {"call": 1}).items():
-                self.access.budget.spend(counts, amount, longest_wait=longest_wait)
             try:
-                return self._once(method, self.url(host, path), token, is_write, headers, kwargs)
+                with self.access.budget.call(spends or ONE_CALL, longest_wait=longest_wait):
+                    response = self._once(method, self.url(host, path), token, is_write, headers, kwargs)
+                return self.parse(response, is_write)
+            except AllowanceUsed:
+                raise
             except ReconnectRequired:
                 if renewed:
                     raise
@@ -219,11 +227,12 @@ class Client(ABC):
         is_write: bool,
         headers: Mapping[str, str] | None,
         kwargs: dict[str, Any],
-    ) -> Any:
+    ) -> httpx.Response:
+        """A good answer, not parsed yet."""
         self.calls += 1
         all_headers = {**self.headers(token), **(headers or {})}
         try:
-            with self.access.turn(), self.access.sending() if is_write else nullcontext():
+            with self.access.sending() if is_write else nullcontext():
                 response = exchange(self.http, method, url, seconds=self._seconds(), headers=all_headers, **kwargs)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise TransientError(f"{self.manifest.name} cannot be reached at the moment.", detail=str(error)) from error
@@ -236,7 +245,7 @@ class Client(ABC):
             self.access.budget.refused(refusal.retry_after)
         if refusal is not None:
             raise refusal
-        return self.parse(response, is_write)
+        return response
 
     def _seconds(self) -> float:
         return min(self.timeout_seconds, self.access.patience or self.timeout_seconds)

@@ -5,6 +5,7 @@ ConnectorError
 ├── ConfigurationError    the tenant changes a setting or a mapping
 ├── TransientError        nobody; the engine tries again
 │   ├── RateLimited       ... not before `retry_after` seconds
+│   │   └── AllowanceUsed ... and we did not even ask
 │   └── OutcomeUnknown    ... only after looking up whether the write arrived
 ├── RecordRejected        a bookkeeper corrects this one record; the run goes on
 └── UnexpectedResponse    the connector's author; the provider answered outside its documentation
@@ -41,6 +42,10 @@ class RateLimited(TransientError):
     def __init__(self, user_message: str, *, retry_after: float, detail: str = "") -> None:
         super().__init__(user_message, detail=detail)
         self.retry_after = retry_after
+
+
+class AllowanceUsed(RateLimited):
+    """By our own counting the provider would refuse: it was not called."""
 
 
 class OutcomeUnknown(TransientError):

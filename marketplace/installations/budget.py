@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from connectors.sdk.client import LONGEST_FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS
-from connectors.sdk.errors import RateLimited
+from connectors.sdk.errors import AllowanceUsed
 from connectors.sdk.manifest import Limit, Manifest
 from marketplace.installations.counters import CountersUnreachable, counters
 
@@ -31,6 +33,22 @@ STEPPED_BACK_MS = (
 )
 
 
+class _Report(NamedTuple):
+    """What a provider said is left, for the key of a report."""
+
+    key: str
+    remaining: int
+    rate: float
+    full: int
+
+
+class _Asked(NamedTuple):
+    """What a call spends of the windows that count it, as `_BEGIN` takes it."""
+
+    keys: Sequence[str]
+    arguments: Sequence[int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SharedBudget:
     """One connection's view of its provider's limits; `speed` shortens the windows of an accelerated simulator."""
@@ -40,17 +58,24 @@ class SharedBudget:
     organisation_id: str
     speed: float = 1
 
-    def spend(self, counts: str, amount: int, *, longest_wait: float = LONGEST_WAIT_SECONDS) -> None:
-        """Wait for room in every window and in what the provider left. Raises `RateLimited` when a worker would be held too long."""
-        limits = [limit for limit in self.manifest.limits if limit.seconds and limit.counts == counts]
-        if not limits:
-            return
-        windows = [self._key(limit, f"{counts}:{limit.seconds}") for limit in limits]
-        keys = [*windows, self._own_key(f"{counts}:reported"), self._own_key("refused")]
-        arguments: list[int] = [amount, int(counts == "cost")]
-        for limit in limits:
-            arguments += [limit.amount, self._window(limit)]
-        self._wait_for(lambda: float(counters().run(_SPEND, keys, *arguments)) / 1000, longest_wait)
+    @contextmanager
+    def call(self, spends: Mapping[str, int], *, longest_wait: float = LONGEST_WAIT_SECONDS) -> Iterator[None]:
+        """Wait for room in every window, in what the provider left, and for one of its places for calls at the same time: all are
+        taken together, with one question. Raises `AllowanceUsed` when a worker would be held too long.
+
+        What is reported inside is told with giving the place back.
+        """
+        asked, place = self._asked(spends), self._place()
+        mine = uuid.uuid4().hex
+        if asked.keys or place:
+            self._wait_for(asked, place, mine, longest_wait)
+        told: list[_Report] = []
+        outer = _told.set(told)
+        try:
+            yield
+        finally:
+            _told.reset(outer)
+            self._end(place, mine, told)
 
     def report(self, counts: str, remaining: int, restore_per_second: float) -> None:
         """What the provider said is left, and how fast it comes back: every worker goes by it from now on."""
@@ -60,10 +85,12 @@ class SharedBudget:
         if not sizes or restore_per_second <= 0:
             return
         rate, full = restore_per_second * self.speed, max(remaining, min(sizes)[1])
-        try:
-            counters().run(_REPORT, [self._own_key(f"{counts}:reported")], remaining, rate, full)
-        except CountersUnreachable:
-            return  # told already; the provider will say it again
+        report = _Report(self._own_key(f"{counts}:reported"), remaining, rate, full)
+        told = _told.get()
+        if told is None:
+            self._end(None, "", [report])
+        else:
+            told.append(report)
 
     def room(self) -> int:
         """What is left in the windows that are too long to be waited for; the shorter ones only slow down."""
@@ -90,35 +117,56 @@ class SharedBudget:
         except CountersUnreachable:
             return  # told already; each worker hears it from the provider itself
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Hold one of the provider's places for calls at the same time. Raises `RateLimited` when none comes free in time."""
-        limit = min((limit for limit in self.manifest.limits if not limit.seconds), key=_size, default=None)
-        if limit is None:
-            yield
-            return
-        key, mine = self._key(limit, "turns"), uuid.uuid4().hex
-        lease = int(TURN_LEASE_SECONDS * 1000)
-        self._wait_for(
-            lambda: TURN_POLL_SECONDS * int(counters().run(_TAKE_TURN, [key], limit.amount, lease, mine)),
-            LONGEST_TURN_WAIT_SECONDS,
-        )
-        try:
-            yield
-        finally:
-            _give_back(key, mine)
+    def _asked(self, spends: Mapping[str, int]) -> _Asked:
+        keys: list[str] = []
+        arguments: list[int] = []
+        for counts, amount in spends.items():
+            limits = [limit for limit in self.manifest.limits if limit.seconds and limit.counts == counts]
+            if not limits:
+                continue
+            keys += [
+                self._own_key(f"{counts}:reported"),
+                *(self._key(limit, f"{counts}:{limit.seconds}") for limit in limits),
+            ]
+            arguments += [amount, int(counts == "cost"), len(limits)]
+            for limit in limits:
+                arguments += [limit.amount, self._window(limit)]
+        return _Asked(keys, arguments)
 
-    def _wait_for(self, ask: Callable[[], float], longest_wait: float) -> None:
-        """`ask` answers the seconds to wait before asking again, 0 when there is room."""
-        deadline = time.monotonic() + longest_wait
+    def _place(self) -> Limit | None:
+        return min((limit for limit in self.manifest.limits if not limit.seconds), key=_size, default=None)
+
+    def _wait_for(self, asked: _Asked, place: Limit | None, mine: str, longest_wait: float) -> None:
+        until: dict[bool, float] = {}
         try:
-            while wait := ask():
-                if time.monotonic() + wait > deadline:
+            while answer := self._begin(asked, place, mine):
+                is_for_place = answer < 0
+                wait, longest = (
+                    (TURN_POLL_SECONDS, LONGEST_TURN_WAIT_SECONDS) if is_for_place else (answer / 1000, longest_wait)
+                )
+                at = time.monotonic()
+                if at + wait > until.setdefault(is_for_place, at + longest):
                     words = f"The allowance of {self.manifest.name} is used up for the moment."
-                    raise RateLimited(words, retry_after=wait)
+                    raise AllowanceUsed(words, retry_after=wait)
                 time.sleep(wait)
         except CountersUnreachable:
-            time.sleep(WITHOUT_REDIS_SECONDS)
+            time.sleep(WITHOUT_REDIS_SECONDS * (bool(asked.keys) + bool(place)))
+
+    def _begin(self, asked: _Asked, place: Limit | None, mine: str) -> int:
+        """0 when all of it was taken; else the milliseconds until there may be room, or less than nothing while there is no place."""
+        keys = [self._own_key("refused"), self._key(place, "turns") if place else "", *asked.keys]
+        lease = int(TURN_LEASE_SECONDS * 1000)
+        return int(counters().run(_BEGIN, keys, place.amount if place else 0, lease, mine, *asked.arguments))
+
+    def _end(self, place: Limit | None, mine: str, told: Sequence[_Report]) -> None:
+        if place is None and not told:
+            return
+        keys = [self._key(place, "turns") if place else "", *(report.key for report in told)]
+        arguments = [value for report in told for value in (report.remaining, report.rate, report.full)]
+        try:
+            counters().run(_END, keys, mine, *arguments)
+        except CountersUnreachable:
+            return  # the place's lease runs out, and the provider will say again what is left
 
     def _window(self, limit: Limit) -> int:
         """In milliseconds."""
@@ -136,69 +184,78 @@ def _size(limit: Limit) -> int:
     return limit.amount
 
 
-def _give_back(key: str, turn: str) -> None:
-    try:
-        counters().run("return redis.call('ZREM', KEYS[1], ARGV[1])", [key], turn)
-    except CountersUnreachable:
-        return  # its lease runs out
+_told: ContextVar[list[_Report] | None] = ContextVar("told_in_this_call", default=None)
 
-
-# KEYS: a hash of slices per limit, then what the provider reported, then until when it refused. ARGV: what to spend, whether the report replaces our windows (the
-# points of a calculated cost are the provider's to count: it gives back what a query did not use), then per limit its size and its
-# window in ms. Answers 0 when spent, else the ms until there may be room.
+# KEYS: until when the provider refused, who holds its places, then per kind of unit what the provider reported and a hash of slices per limit. ARGV: how many places
+# (0: any number), the length of a lease on one in ms, the new holder, then per kind what to spend, whether the report replaces our windows (the
+# points of a calculated cost are the provider's to count: it gives back what a query did not use), how many limits, and per limit its size and its
+# window in ms. Answers 0 when all was taken, else the ms until there may be room, or -1 when there is room and no place.
 # A window is counted in slices and the oldest one wholly, so no window of that length, wherever it begins, holds more than its size.
 # What was counted or reported in the future is forgotten: the clock was set back since, or another release counted in other slices.
 # What is larger than a whole allowance goes when nothing else was spent: the provider says what becomes of it.
-_SPEND = f"""
-local spend, replaces = tonumber(ARGV[1]), ARGV[2] == '1'
-local windows, reported = #KEYS - 2, KEYS[#KEYS - 1]
-local wait = math.max(0, redis.call('PTTL', KEYS[#KEYS]))
-local told = redis.call('HMGET', reported, 'left', 'at', 'rate', 'full')
-local available
-if told[2] and tonumber(told[2]) > now + {STEPPED_BACK_MS} then
-  redis.call('DEL', reported)
-  told = {{}}
-end
-if told[1] then
-  available = math.min(tonumber(told[4]), told[1] + (now - told[2]) * told[3] / 1000)
-  wait = math.max(wait, (math.min(spend, tonumber(told[4])) - available) / told[3] * 1000)
-end
-local slices = {{}}
-for i = 1, windows do
-  local size, window = tonumber(ARGV[i * 2 + 1]), tonumber(ARGV[i * 2 + 2])
-  local width = math.ceil(window / {SLICES})
-  local count = math.ceil(window / width)
-  slices[i] = {{ math.floor(now / width), (count + 2) * width }}
-  local kept, used, stored = {{}}, 0, redis.call('HGETALL', KEYS[i])
-  for j = 1, #stored, 2 do
-    local slice = tonumber(stored[j])
-    if slice < slices[i][1] - count or slice > slices[i][1] + 1 then
-      redis.call('HDEL', KEYS[i], stored[j])
-    else
-      used = used + stored[j + 1]
-      kept[#kept + 1] = {{ slice, tonumber(stored[j + 1]) }}
+_BEGIN = f"""
+local wait = math.max(0, redis.call('PTTL', KEYS[1]))
+local key, argument, slices, lefts = 3, 4, {{}}, {{}}
+while key <= #KEYS do
+  local reported, spend, replaces, limits = KEYS[key], tonumber(ARGV[argument]), ARGV[argument + 1] == '1', tonumber(ARGV[argument + 2])
+  local told = redis.call('HMGET', reported, 'left', 'at', 'rate', 'full')
+  local available
+  if told[2] and tonumber(told[2]) > now + {STEPPED_BACK_MS} then
+    redis.call('DEL', reported)
+    told = {{}}
+  end
+  if told[1] then
+    available = math.min(tonumber(told[4]), told[1] + (now - told[2]) * told[3] / 1000)
+    wait = math.max(wait, (math.min(spend, tonumber(told[4])) - available) / told[3] * 1000)
+    lefts[reported] = available - spend
+  end
+  for i = 1, limits do
+    local hash, size, window = KEYS[key + i], tonumber(ARGV[argument + 1 + i * 2]), tonumber(ARGV[argument + 2 + i * 2])
+    local width = math.ceil(window / {SLICES})
+    local count = math.ceil(window / width)
+    local current = math.floor(now / width)
+    slices[#slices + 1] = {{ hash, current, (count + 2) * width, spend }}
+    local kept, used, stored = {{}}, 0, redis.call('HGETALL', hash)
+    for j = 1, #stored, 2 do
+      local slice = tonumber(stored[j])
+      if slice < current - count or slice > current + 1 then
+        redis.call('HDEL', hash, stored[j])
+      else
+        used = used + stored[j + 1]
+        kept[#kept + 1] = {{ slice, tonumber(stored[j + 1]) }}
+      end
+    end
+    if used > 0 and used + spend > size and not (available and replaces) then
+      table.sort(kept, function(a, b) return a[1] < b[1] end)
+      local left, until_slice = used, kept[1][1]
+      for _, slice in ipairs(kept) do
+        if left == 0 or left + spend <= size then break end
+        left = left - slice[2]
+        until_slice = slice[1]
+      end
+      wait = math.max(wait, (until_slice + count + 1) * width - now)
     end
   end
-  if used > 0 and used + spend > size and not (available and replaces) then
-    table.sort(kept, function(a, b) return a[1] < b[1] end)
-    local left, until_slice = used, kept[1][1]
-    for _, slice in ipairs(kept) do
-      if left == 0 or left + spend <= size then break end
-      left = left - slice[2]
-      until_slice = slice[1]
-    end
-    wait = math.max(wait, (until_slice + count + 1) * width - now)
-  end
+  key, argument = key + 1 + limits, argument + 3 + limits * 2
 end
 if wait > 0 then return math.ceil(wait) end
-for i = 1, windows do
-  redis.call('HINCRBY', KEYS[i], string.format('%d', slices[i][1]), spend)
-  redis.call('PEXPIRE', KEYS[i], slices[i][2])
+local places = tonumber(ARGV[1])
+if places > 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+  if redis.call('ZCARD', KEYS[2]) >= places then return -1 end
+  redis.call('ZADD', KEYS[2], string.format('%d', now + ARGV[2]), ARGV[3])
+  redis.call('PEXPIRE', KEYS[2], ARGV[2])
 end
-if available then redis.call('HSET', reported, 'left', tostring(available - spend), 'at', string.format('%d', now)) end
+for _, slice in ipairs(slices) do
+  redis.call('HINCRBY', slice[1], string.format('%d', slice[2]), slice[4])
+  redis.call('PEXPIRE', slice[1], slice[3])
+end
+for reported, left in pairs(lefts) do
+  redis.call('HSET', reported, 'left', tostring(left), 'at', string.format('%d', now))
+end
 return 0
 """
-# KEYS: as for spending. ARGV: the sizes of the windows, then their lengths in ms. Answers how much fits into each of them.
+# KEYS: the windows, what the provider reported, and until when it refused. ARGV: the sizes of the windows, then their lengths in ms. Answers how much fits into each of them.
 _ROOM = f"""
 if redis.call('EXISTS', KEYS[#KEYS]) == 1 then return 0 end
 local windows, room = #KEYS - 2, 1000000
@@ -216,22 +273,18 @@ local told = redis.call('HMGET', KEYS[#KEYS - 1], 'left', 'at', 'rate', 'full')
 if told[1] and tonumber(told[2]) <= now + {STEPPED_BACK_MS} then room = math.min(room, tonumber(told[4]), told[1] + (now - told[2]) * told[3] / 1000) end
 return math.max(0, math.floor(room))
 """
-# Once everything would have come back, the report says nothing any more.
-_REPORT = """
-local remaining, rate, full = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-redis.call('HSET', KEYS[1], 'left', ARGV[1], 'at', string.format('%d', now), 'rate', ARGV[2], 'full', ARGV[3])
-redis.call('PEXPIRE', KEYS[1], math.max(1, math.ceil((full - math.min(0, remaining)) / rate * 1000)))
+# KEYS: who holds the places, then what was reported. ARGV: the holder who goes, then per report what is left, the rate and the whole. Once everything would have come back,
+# a report says nothing any more.
+_END = """
+if KEYS[1] ~= '' then redis.call('ZREM', KEYS[1], ARGV[1]) end
+for i = 2, #KEYS do
+  local remaining, rate, full = ARGV[i * 3 - 4], ARGV[i * 3 - 3], ARGV[i * 3 - 2]
+  redis.call('HSET', KEYS[i], 'left', remaining, 'at', string.format('%d', now), 'rate', rate, 'full', full)
+  redis.call('PEXPIRE', KEYS[i], math.max(1, math.ceil((full - math.min(0, tonumber(remaining))) / rate * 1000)))
+end
 return 0
 """
 _REFUSED = """
 if tonumber(ARGV[1]) > redis.call('PTTL', KEYS[1]) then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
-return 0
-"""
-# ARGV: how many at the same time, the length of a lease in ms, the new turn. Answers 0 when it was taken, else 1.
-_TAKE_TURN = """
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 1 end
-redis.call('ZADD', KEYS[1], string.format('%d', now + ARGV[2]), ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 0
 """

@@ -138,14 +138,12 @@ def client_for(
     from marketplace.installations.vault import ConnectionToken  # noqa: PLC0415 -- the vault refreshes through this module
 
     found = connector(connection.connector)
-    budget = budget_of(connection)
     access = Access(
         token=token or ConnectionToken(tenant_id, connection.pk, is_ending, owner),
         organisation_id=connection.organisation_id,
         environment=connection.environment,
         simulator=simulator_url(connection.connector, connection.environment),
-        budget=budget,
-        turn=budget.turn,
+        budget=budget_of(connection),
         sending=sending,
         patience=patience,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from decimal import Decimal
 
 import httpx
@@ -43,8 +44,9 @@ class Wallet(NoBudget):
         self.spent: list[tuple[str, int]] = []
         self.refusals: list[float] = []
 
-    def spend(self, counts: str, amount: int, *, longest_wait: float = 30) -> None:
-        self.spent.append((counts, amount))
+    def call(self, spends: Mapping[str, int], *, longest_wait: float = 30) -> AbstractContextManager[None]:
+        self.spent += spends.items()
+        return super().call(spends, longest_wait=longest_wait)
 
     def refused(self, retry_after: float) -> None:
         self.refusals.append(retry_after)

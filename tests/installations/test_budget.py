@@ -39,10 +39,15 @@ def allowance(*limits: Limit, speed: float = 1, organisation: str = "") -> Share
 def refused(budget: SharedBudget, counts: str = "call", amount: int = 1) -> float:
     """How long to wait, as told to a caller that must not be held; 0 when it was spent."""
     try:
-        budget.spend(counts, amount, longest_wait=0)
+        spend(budget, counts, amount, longest_wait=0)
     except RateLimited as error:
         return error.retry_after
     return 0.0
+
+
+def spend(budget: SharedBudget, counts: str, amount: int, *, longest_wait: float = 30) -> None:
+    with budget.call({counts: amount}, longest_wait=longest_wait):
+        pass
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def test_no_window_anywhere_holds_more_than_its_size() -> None:
     granted: list[int] = []
     for _ in range(4 * size):
         asked.append(counters().run(CLOCK, []))
-        budget.spend("call", 1)
+        spend(budget, "call", 1)
         granted.append(counters().run(CLOCK, []))
     # Between asking for one and holding the one that many places later lies a whole window, however slow this machine is.
     assert min(later - first for first, later in zip(asked, granted[size:], strict=False)) >= seconds * 1000
@@ -161,14 +166,14 @@ def test_reported_points_come_back_at_the_providers_pace() -> None:
     budget = allowance(Limit(amount=2000, seconds=20, counts="cost"), speed=60)
     budget.report("cost", -1000, 100.0)
     before = time.monotonic()
-    budget.spend("cost", 200)
+    spend(budget, "cost", 200)
     assert 0.18 <= time.monotonic() - before < 2
 
 
 def test_reported_calls_do_not_undo_the_windows() -> None:
     budget = allowance(Limit(amount=2, seconds=60), Limit(amount=5000, seconds=86_400))
     for _ in range(2):
-        budget.spend("call", 1)
+        spend(budget, "call", 1)
     budget.report("call", 40, 1.0)
     assert refused(budget) > 30
     other = allowance(Limit(amount=60, seconds=60), Limit(amount=5000, seconds=86_400))
@@ -185,7 +190,7 @@ def test_refusal_of_the_provider_binds_every_worker_of_its_connection() -> None:
     second = allowance(Limit(amount=500, seconds=60))
     second.refused(0.2)
     before = time.monotonic()
-    second.spend("call", 1)
+    spend(second, "call", 1)
     assert 0.15 <= time.monotonic() - before < 2
 
 
@@ -196,7 +201,7 @@ def test_no_more_turns_than_allowed_at_the_same_time() -> None:
     lock = threading.Lock()
 
     def call() -> None:
-        with budget.turn():
+        with budget.call({}):
             with lock:
                 running.append(1)
                 most.append(len(running))
@@ -215,20 +220,43 @@ def test_no_more_turns_than_allowed_at_the_same_time() -> None:
 
 def test_turn_is_given_back_after_an_error(impatient: None) -> None:
     budget = allowance(Limit(amount=1, seconds=0))
-    with pytest.raises(ZeroDivisionError), budget.turn():
+    with pytest.raises(ZeroDivisionError), budget.call({}):
         1 / 0  # noqa: B018
-    with budget.turn(), pytest.raises(RateLimited), budget.turn():
+    with budget.call({}), pytest.raises(RateLimited), budget.call({}):
         raise AssertionError("two turns where one is allowed")
 
 
 def test_turn_of_a_worker_that_died_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budgets, "TURN_LEASE_SECONDS", 0.2)
     budget = allowance(Limit(amount=1, seconds=0))
-    abandoned = budget.turn()
+    abandoned = budget.call({})
     abandoned.__enter__()
     before = time.monotonic()
-    with budget.turn():
+    with budget.call({}):
         assert time.monotonic() - before > 0.1
+
+
+def test_whoever_finds_no_place_spends_nothing(impatient: None) -> None:
+    budget = allowance(Limit(amount=2, seconds=60), Limit(amount=1, seconds=0))
+    with budget.call({"call": 1}), pytest.raises(RateLimited), budget.call({"call": 1}):
+        raise AssertionError("two places where there is one")
+    assert refused(budget) == 0.0
+    assert refused(budget) > 50
+
+
+def test_what_is_reported_during_a_call_binds_everybody_after_it() -> None:
+    budget = allowance(Limit(amount=60, seconds=60), Limit(amount=5, seconds=0))
+    with budget.call({"call": 1}):
+        budget.report("call", 0, 1.0)
+    assert 0.9 <= refused(replace(budget)) <= 1.0
+
+
+def test_server_that_was_started_anew_is_told_the_scripts_again() -> None:
+    budget = allowance(Limit(amount=1, seconds=60))
+    assert refused(budget) == 0.0
+    with redis.Redis.from_url(settings.REDIS_URL) as server:
+        server.script_flush()
+    assert refused(budget) > 50
 
 
 def test_outage_is_said_once_and_keeps_a_distance(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -237,15 +265,14 @@ def test_outage_is_said_once_and_keeps_a_distance(settings: Any, caplog: pytest.
     before = time.monotonic()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            budget.spend("call", 1)
-            with budget.turn():
+            with budget.call({"call": 1}):
                 budget.report("call", 0, 1.0)
                 budget.refused(60)
     assert time.monotonic() - before >= 4 * budgets.WITHOUT_REDIS_SECONDS
     assert [record.getMessage()[:19] for record in caplog.records] == ["no shared allowance"]
     counters().told_at -= 61
     with caplog.at_level(logging.WARNING):
-        budget.spend("call", 1)
+        spend(budget, "call", 1)
     assert len(caplog.records) == 2
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Any
 
@@ -28,9 +29,10 @@ class PointsBook(NoBudget):
         self.spent: list[int] = []
         self.reported: list[tuple[int, float]] = []
 
-    def spend(self, counts: str, amount: int, *, longest_wait: float = 30) -> None:
-        assert counts == "cost"
-        self.spent.append(amount)
+    def call(self, spends: Mapping[str, int], *, longest_wait: float = 30) -> AbstractContextManager[None]:
+        assert list(spends) == ["cost"]
+        self.spent += spends.values()
+        return super().call(spends, longest_wait=longest_wait)
 
     def refused(self, retry_after: float) -> None:
         return None
