@@ -55,9 +55,8 @@ def businesses(request: SignedInRequest) -> HttpResponse:
     memberships = summarised(request.user.memberships.live(), request.GET.get("sort", ""))
     form = FindBusinessForm(request.GET)
     wanted = form.cleaned_data["name"] if form.is_valid() else ""
-    page = Paginator(memberships.filter(tenant__legal_name__icontains=wanted), BUSINESSES_A_PAGE).get_page(
-        request.GET.get("page")
-    )
+    fitting = memberships.filter(tenant__legal_name__icontains=wanted) if wanted else memberships
+    page = Paginator(fitting, BUSINESSES_A_PAGE).get_page(request.GET.get("page"))
     context = {
         "rows": [(membership, home_url(membership.tenant)) for membership in page],
         "page": page,

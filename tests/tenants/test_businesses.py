@@ -179,3 +179,21 @@ def test_businesses_are_ranked_by_what_waits_in_them(
     assert "Reconnect a system" in page and f"/o/{busy.slug}/issues/" in page and "999.00" in page
     with django_assert_num_queries(6):
         alice_client.get("/businesses/")
+
+
+def test_switcher_lists_by_what_waits_and_never_what_one_may_not_open(
+    alice_client: Client, alice: User, charlie: User, tenant: Tenant
+) -> None:
+    many_businesses(alice, 30)
+    ours = list(Tenant.objects.filter(legal_name__startswith="Client").order_by("legal_name"))
+    foreign = Tenant.objects.create(slug="foreign", legal_name="Foreign", schema_name="t_foreign", template_digest="x")
+    Membership.objects.create(user=charlie, tenant=foreign, role=Role.OWNER)
+    ended = ours[20]
+    Membership.objects.filter(tenant=ended).update(expires_at=timezone.now())
+    for count, owner in enumerate((*ours[:15], ended, foreign), start=1):
+        TenantSummary.objects.create(tenant=owner, waiting_count=count, updated_at=timezone.now())
+    page = alice_client.get(f"/o/{tenant.slug}/members/").content.decode()
+    listed = re.findall(r'<a class="entry" href="/o/([^/"]+)/"', page)
+    most = [ours[-1], *ours[5:15]]  # seven wait in the last; fifteen, fourteen ... in the others
+    assert listed == [*sorted(owner.slug for owner in most), tenant.slug]
+    assert page.count('aria-current="true"') == 1

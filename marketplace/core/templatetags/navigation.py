@@ -7,6 +7,12 @@ from typing import Any
 from django import template
 from django.template import Context
 from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from marketplace.core.formatting import number_text
+from marketplace.core.templatetags.ui import icon, initial
+from tenants.models import Tenant
 
 register = template.Library()
 
@@ -104,3 +110,28 @@ def nav_link(context: Context, name: str, label: str, symbol: str = "") -> dict[
             "is_current": _is_current(request.path, url, name),
         }
     }
+
+
+@register.simple_tag(takes_context=True)
+def switcher_entries(context: Context) -> SafeString:
+    """The businesses to switch to. Every page holds them, so they are put together without a template for each."""
+    opened = getattr(context["request"], "tenant", None)
+    rows = ((url, found) for found in context["tenants_of_user"] if (url := _url("home", found.slug)))
+    return format_html_join("\n", "<li>{}</li>", ((_entry(url, found, found == opened),) for url, found in rows))
+
+
+def _entry(url: str, business: Tenant, is_opened: bool) -> SafeString:
+    waiting = getattr(business, "waiting_count", None)
+    return format_html(
+        '<a class="entry" href="{}"{}><span class="initial" aria-hidden="true">{}</span><span class="truncate">{}</span>{}{}</a>',
+        url,
+        _CURRENT if is_opened else "",
+        initial(business),
+        business,
+        format_html(_WAITING, number_text(waiting)) if waiting else "",
+        icon("check") if is_opened else "",
+    )
+
+
+_CURRENT = mark_safe(' aria-current="true"')
+_WAITING = '<span class="count">{}<span class="visually-hidden"> waiting</span></span>'

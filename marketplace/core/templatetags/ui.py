@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache, lru_cache
 from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -49,7 +50,9 @@ def _component(name: str, **context: Any) -> SafeString:
 
 
 @register.simple_tag
+@cache
 def icon(name: str) -> SafeString:
+    """Kept once made: a page shows dozens of the few there are."""
     return format_html('<svg class="icon" aria-hidden="true"><use href="{}#{}"></use></svg>', static("icons.svg"), name)
 
 
@@ -90,7 +93,12 @@ def empty(content: str, title: str, text: str = "") -> SafeString:
 
 @register.simple_tag
 def badge(state: str, word: str = "") -> SafeString:
-    look = look_of(str(state), str(word))
+    return _badge(str(state), str(word))
+
+
+@lru_cache(maxsize=500)
+def _badge(state: str, word: str) -> SafeString:
+    look = look_of(state, word)
     return format_html('<span class="badge {}">{}{}</span>', look.tone, icon(look.symbol), look.word)
 
 
