@@ -31,6 +31,9 @@ MARGIN_SECONDS = 0.15
 STEPPED_BACK_MS = (
     1000  # a clock that is kept right steps back by less; what was noted further ahead of now says nothing
 )
+#: Between two of our moments, told in whole milliseconds, up to one less has passed than they say: whoever waited for exactly what
+#: was missing would come that much too early.
+RESTORED_LATER_MS = 2
 
 
 class _Report(NamedTuple):
@@ -205,8 +208,9 @@ while key <= #KEYS do
     told = {{}}
   end
   if told[1] then
-    available = math.min(tonumber(told[4]), told[1] + (now - told[2]) * told[3] / 1000)
-    wait = math.max(wait, (math.min(spend, tonumber(told[4])) - available) / told[3] * 1000)
+    local needed, since = math.min(spend, tonumber(told[4])), now - told[2] - {RESTORED_LATER_MS}
+    available = math.min(tonumber(told[4]), told[1] + math.max(0, since) * told[3] / 1000)
+    if needed > available then wait = math.max(wait, (needed - told[1]) / told[3] * 1000 - since) end
     lefts[reported] = available - spend
   end
   for i = 1, limits do

@@ -11,6 +11,15 @@ import time
 from types import SimpleNamespace
 
 import httpx
+import redis
+
+#: What scripts see in Redis. Nothing expires there: it would by the real clock, while this one stands still.
+NOW = """
+local server = redis
+local redis = {{ call = function(name, ...) if name == 'PEXPIRE' then return 1 end return server.call(name, ...) end }}
+local now = tonumber(server.call('GET', '{key}'))
+"""
+KEY = "benchmark:clock"
 
 real_monotonic = time.monotonic
 
@@ -23,14 +32,20 @@ class VirtualClock:
         self.cost = 0.0
         self._began = time.time()
         self._simulators: list[httpx.Client] = []
+        self._redis: redis.Redis | None = None
         time.monotonic = lambda: real_monotonic() + self.waited
         time.sleep = self.sleep
 
     def take_along(self, simulators: list[str]) -> None:
         """Once Django is set up: stop the clocks of these simulators, and have the product and Redis see this one."""
-        from marketplace.core import clock  # noqa: PLC0415 -- this clock has to be there before the product is imported
+        from django.conf import settings  # noqa: PLC0415 -- this clock has to be there before the product is imported
+
+        from marketplace.core import clock  # noqa: PLC0415 -- as above
+        from marketplace.installations import counters  # noqa: PLC0415 -- as above
 
         clock.timezone = SimpleNamespace(now=self.now)  # type: ignore[attr-defined, assignment]
+        self._redis = redis.Redis.from_url(settings.REDIS_URL)
+        counters.NOW = NOW.format(key=KEY)
         self._simulators = [httpx.Client(base_url=address, timeout=600) for address in simulators]
         self._tell({"frozen": True})
 
@@ -44,8 +59,7 @@ class VirtualClock:
         self.cost += time.process_time() - began
 
     def _tell(self, command: dict[str, object]) -> None:
-        from marketplace.installations import counters  # noqa: PLC0415 -- as above
-
-        counters.NOW = f"local now = {int((self._began + self.waited) * 1000)}\n"
+        if self._redis is not None:
+            self._redis.set(KEY, int((self._began + self.waited) * 1000))
         for simulator in self._simulators:
             simulator.post("/_sim/clock", json=command).raise_for_status()
