@@ -30,8 +30,37 @@ class AnswerTooLarge(httpx.TransportError):
 
 def http_client(seconds: float, transport: httpx.BaseTransport) -> httpx.Client:
     """A pool of connections that keeps to the deadline of `exchange` and `deadline`, and goes nowhere it was not sent."""
-    timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
-    return httpx.Client(transport=transport, timeout=timeout, follow_redirects=False)
+    return _PlainClient(seconds, transport)
+
+
+class _PlainClient(httpx.Client):
+    """Hands a request to the transport as it is. Many organisations share one pool, so cookies are neither kept nor sent; no redirect
+    is followed either, and an `auth` says what it says once."""
+
+    def __init__(self, seconds: float, transport: httpx.BaseTransport) -> None:
+        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+        super().__init__(transport=transport, timeout=timeout, follow_redirects=False)
+        self._wire = transport
+        self._waits = {"timeout": timeout.as_dict()}
+        self._said = {name.lower(): (name, value) for name, value in self.headers.raw}
+
+    def build_request(self, method: str, url: httpx.URL | str, **parts: Any) -> httpx.Request:
+        body = {name: parts.get(name) for name in ("content", "data", "json", "params")}
+        own = httpx.Headers(parts.get("headers")).raw
+        headers = {**self._said, **{name.lower(): (name, value) for name, value in own}}
+        return httpx.Request(method, url, headers=list(headers.values()), extensions=self._waits, **body)
+
+    def send(self, request: httpx.Request, *, stream: bool = False, auth: Any = None, **others: Any) -> httpx.Response:
+        if isinstance(auth, httpx.Auth):
+            request = next(auth.sync_auth_flow(request))
+        response = self._wire.handle_request(request)
+        response.request = request
+        if not stream:
+            try:
+                response.read()
+            finally:
+                response.close()
+        return response
 
 
 def exchange(

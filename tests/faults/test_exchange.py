@@ -112,6 +112,16 @@ def test_token_goes_to_no_other_address(server: Rough) -> None:
         assert other.requests == []
 
 
+def test_cookies_go_from_no_organisation_to_another(server: Rough) -> None:
+    """Their clients share one pool of connections."""
+    server.answer = rough.whole(b"{}", "Set-Cookie: session=kestrel; Path=/")
+    first = client_of(server)
+    with first.http:
+        second = type(first)(first.access, first.http)
+        assert ask(first, is_write=False) == ask(second, is_write=True) == {}
+    assert [b"cookie" in request.lower() for request in server.requests] == [False, False]
+
+
 def test_packed_answer_is_unpacked(server: Rough) -> None:
     server.answer = rough.whole(gzip.compress(LISTING), "Content-Encoding: gzip")
     client = client_of(server)
