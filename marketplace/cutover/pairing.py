@@ -4,8 +4,8 @@ Entries are found by what identifies them, in this order: the same order number 
 the same amount and currency within a few days. What is left on our side staff never entered; what is left on theirs is either
 entered twice or not explained by any source record.
 
-Most documents share their reference and their amount with one entry. They pair in one join; the passes that look further see only
-what it left.
+Most documents share their reference and their amount with one entry. One join, which reads each side once, pairs them, says their
+verdicts and sets aside what is left over on either side; the passes that look further see only that.
 """
 
 from __future__ import annotations
@@ -61,32 +61,35 @@ def pair_flow(
     }
     with database.cursor() as cursor:
         cursor.execute(_PREPARE)
-        cursor.execute(_OURS, values)
-        total = cursor.rowcount
+        extent = _extent(cursor, values)
+        total = extent.pop("count")
         tell(0, total)
-        values |= _extent(cursor, flow.parallel_from, flow.parallel_until)
-        cursor.execute(_THEIRS, values)
-        cursor.execute(_ANALYZE)
-        cursor.execute(_PLAIN)
+        values |= extent
+        cursor.execute(_PLAIN, values)
         tell(cursor.rowcount, total)
-        cursor.execute(_OPEN)
+        cursor.execute(_ANALYZE)
         _pair_open(cursor, values)
-        cursor.execute(_CHOSEN)
         cursor.execute(_ALONE, values)
+        cursor.execute(_CHOSEN)
         tell(total, total)
         result = _keep(cursor, values)
-        cursor.execute("DROP TABLE ours, theirs, fresh, open_ours, open_theirs, paired")
+        cursor.execute("DROP TABLE fresh, open_ours, open_theirs, paired")
     return result
 
 
-def _extent(cursor: CursorWrapper, first: dt.date, last: dt.date) -> dict[str, Any]:
-    """What of the ledger is looked at. Asked for first: with the answers at hand, the database knows how much that will be."""
-    cursor.execute("SELECT array_agg(DISTINCT data_type), min(occurred_on), max(occurred_on) FROM ours")
-    data_types, earliest, latest = cursor.fetchone()
+def _extent(cursor: CursorWrapper, values: Mapping[str, Any]) -> dict[str, Any]:
+    """How many documents are compared, of which kinds, and the days between which the ledger is looked at. Asked for first: with the
+    answers at hand, the database knows how much that will be."""
+    cursor.execute(_EXTENT, values)
+    kinds = cursor.fetchall()
+    first, last = values["from"], values["until"]
     return {
-        "data_types": data_types or [],
-        "theirs_from": min(earliest or first, first) - MARGIN,
-        "theirs_until": max(latest or last, last) + MARGIN,
+        "count": sum(count for *_, count in kinds),
+        "data_types": sorted({data_type for data_type, *_ in kinds}),
+        "payments": [data_type for data_type, is_repayment, *_ in kinds if not is_repayment],
+        "repayments": [data_type for data_type, is_repayment, *_ in kinds if is_repayment],
+        "theirs_from": min([first, *(earliest for *_, earliest, _, _ in kinds)]) - MARGIN,
+        "theirs_until": max([last, *(latest for *_, latest, _ in kinds)]) + MARGIN,
     }
 
 
@@ -111,31 +114,51 @@ def _keep(cursor: CursorWrapper, values: Mapping[str, Any]) -> PairingResult:
     return PairingResult(cursor.fetchone()[0], max(forgotten, added))
 
 
-# A look at a few thousand rows is enough to plan by.
-_PREPARE = f"SET LOCAL work_mem = '{MEMORY}'; SET LOCAL default_statistics_target = 10"
-# Documents that say the same (two equal part payments, say) pair in the order of their days.
+# A look at a few thousand rows is enough to plan by. `said` is what the entry of a pair refers to.
+_PREPARE = f"""
+    SET LOCAL work_mem = '{MEMORY}'; SET LOCAL default_statistics_target = 10;
+    CREATE TEMP TABLE open_ours (id bigint, reference_key text, amount numeric, currency text, data_type text, is_repayment boolean,
+        number_key text, tax_amount numeric, occurred_on date, party text, ledger_account text) ON COMMIT DROP;
+    CREATE TEMP TABLE open_theirs (LIKE open_ours) ON COMMIT DROP;
+    CREATE TEMP TABLE paired (ours_id bigint, theirs_id bigint) ON COMMIT DROP;
+    CREATE TEMP TABLE fresh (posting_id bigint, entry_id bigint, data_type text, occurred_on date, currency text, verdict text,
+        money numeric, differences jsonb, said text, is_repayment boolean) ON COMMIT DROP
+"""
+_IS_SHADOW = """
+    flow_id = %(flow)s AND state = 'shadow' AND action = 'create' AND occurred_on BETWEEN %(ours_from)s AND %(ours_until)s
+"""
+
+
+def _is_repayment(document: str) -> str:
+    """Only a payment can be one, and only its document has to be opened to know."""
+    return f"(data_type = 'customer_payment' AND coalesce({document}->>'settles', '') = 'credit_note')"
+
+
+_EXTENT = f"""
+    SELECT data_type, {_is_repayment("document")} AS is_repayment, min(occurred_on), max(occurred_on), count(*)
+    FROM posting_posting WHERE {_IS_SHADOW} GROUP BY data_type, is_repayment
+"""
 _SAME = "reference_key, amount, currency, data_type, is_repayment"
-_PLACE = f"row_number() OVER (PARTITION BY {_SAME} ORDER BY occurred_on, id) AS place"
+_REST = ("number_key", "tax_amount", "occurred_on", "party", "ledger_account")
+# Documents that say the same (two equal part payments, say) pair in the order of their days; what has no reference pairs later.
+_PLACE = f"""
+    CASE WHEN reference_key <> '' THEN row_number() OVER (PARTITION BY {_SAME} ORDER BY occurred_on, id) END AS place
+"""
 _OURS = f"""
-    CREATE TEMP TABLE ours ON COMMIT DROP AS
     SELECT *, {_PLACE} FROM (
-        SELECT id, data_type, coalesce(document->>'settles', '') = 'credit_note' AS is_repayment, reference_key, number_key,
-            amount, tax_amount, currency, occurred_on, party, ledger_account
-        FROM posting_posting
-        WHERE flow_id = %(flow)s AND state = 'shadow' AND action = 'create'
-            AND occurred_on BETWEEN %(ours_from)s AND %(ours_until)s
+        SELECT id, data_type, {_is_repayment("document")} AS is_repayment, reference_key, number_key, amount, tax_amount, currency,
+            occurred_on, party, ledger_account
+        FROM posting_posting WHERE {_IS_SHADOW}
     ) shadow
 """
 # Not ours: entries this product wrote itself. Entries paired in another flow stay there.
 _THEIRS = f"""
-    CREATE TEMP TABLE theirs ON COMMIT DROP AS
     SELECT *, {_PLACE} FROM (
-        SELECT record.id, record.data_type, coalesce(record.body->>'settles', '') = 'credit_note' AS is_repayment,
-            record.reference_key, record.number_key, record.amount, coalesce(record.tax_amount, 0) AS tax_amount, record.currency,
-            record.occurred_on, record.party, record.ledger_account
+        SELECT id, data_type, {_is_repayment("body")} AS is_repayment, reference_key, number_key, amount,
+            coalesce(tax_amount, 0) AS tax_amount, currency, occurred_on, party, ledger_account
         FROM sync_record record
-        WHERE record.connection_id = %(target)s AND record.data_type = ANY(%(data_types)s) AND NOT record.is_deleted
-            AND record.occurred_on BETWEEN %(theirs_from)s AND %(theirs_until)s AND coalesce(record.body->>'status', '') <> 'void'
+        WHERE connection_id = %(target)s AND data_type = ANY(%(data_types)s) AND NOT is_deleted
+            AND occurred_on BETWEEN %(theirs_from)s AND %(theirs_until)s AND coalesce(body->>'status', '') <> 'void'
             AND NOT EXISTS (SELECT FROM posting_posting own JOIN mapping_flow other ON other.id = own.flow_id
                 WHERE other.target_id = record.connection_id AND own.data_type = record.data_type
                 AND own.external_id = record.external_id AND own.state IN ('posted', 'linked', 'reversed'))
@@ -143,11 +166,17 @@ _THEIRS = f"""
                 AND elsewhere.flow_id <> %(flow)s AND elsewhere.posting_id IS NOT NULL)
     ) entered
 """
-_ANALYZE = "ANALYZE ours; ANALYZE theirs"
+_ANALYZE = "ANALYZE fresh (posting_id, entry_id, said); ANALYZE open_ours; ANALYZE open_theirs"
 # As people read names: without what nobody sees.
 _IS_STRANGER = "(ours.party <> theirs.party AND lower(trim(ours.party)) <> lower(trim(theirs.party)))"
+# Most pairs are equal in everything: for them this is all that is looked at.
+_IS_EQUAL = """
+    (ours.currency, ours.amount, ours.tax_amount, ours.occurred_on, ours.ledger_account, ours.party)
+    = (theirs.currency, theirs.amount, theirs.tax_amount, theirs.occurred_on, theirs.ledger_account, theirs.party)
+"""
 _VERDICT = f"""
         CASE
+            WHEN {_IS_EQUAL} THEN 'match'
             WHEN ours.currency <> theirs.currency THEN 'currency'
             WHEN abs(ours.amount - theirs.amount) > {TOLERANCE} THEN 'amount'
             WHEN abs(ours.tax_amount - theirs.tax_amount) > {TOLERANCE} THEN 'tax'
@@ -158,13 +187,13 @@ _VERDICT = f"""
             ELSE 'match'
         END AS verdict,
         CASE
+            WHEN {_IS_EQUAL} THEN abs(ours.amount)
             WHEN ours.currency <> theirs.currency THEN ours.amount
             WHEN abs(ours.amount - theirs.amount) > {TOLERANCE} THEN abs(ours.amount - theirs.amount)
             WHEN abs(ours.tax_amount - theirs.tax_amount) > {TOLERANCE} THEN abs(ours.tax_amount - theirs.tax_amount)
             ELSE abs(ours.amount)
         END AS money,
-        CASE WHEN (ours.currency, ours.amount, ours.tax_amount, ours.occurred_on, ours.ledger_account, ours.party)
-            = (theirs.currency, theirs.amount, theirs.tax_amount, theirs.occurred_on, theirs.ledger_account, theirs.party)
+        CASE WHEN {_IS_EQUAL} OR ours.id IS NULL OR theirs.id IS NULL
         THEN '[]'::jsonb ELSE to_jsonb(array_remove(ARRAY[
             CASE WHEN ours.currency <> theirs.currency THEN
                 jsonb_build_object('field', 'Currency', 'ours', ours.currency, 'theirs', theirs.currency) END,
@@ -183,18 +212,18 @@ _VERDICT = f"""
 
 
 _PLAIN = f"""
-    CREATE TEMP TABLE fresh ON COMMIT DROP AS
-    SELECT ours.id AS posting_id, theirs.id AS entry_id, ours.data_type, ours.occurred_on, ours.currency, {_VERDICT}
-    FROM ours JOIN theirs USING ({_SAME}, place) WHERE reference_key <> ''
-"""
-_OPEN = """
-    ANALYZE fresh (posting_id, entry_id);
-    CREATE TEMP TABLE open_ours ON COMMIT DROP AS
-        SELECT * FROM ours WHERE NOT EXISTS (SELECT FROM fresh WHERE posting_id = ours.id);
-    CREATE TEMP TABLE open_theirs ON COMMIT DROP AS
-        SELECT * FROM theirs WHERE NOT EXISTS (SELECT FROM fresh WHERE entry_id = theirs.id);
-    ANALYZE open_ours; ANALYZE open_theirs;
-    CREATE TEMP TABLE paired (ours_id bigint PRIMARY KEY, theirs_id bigint UNIQUE) ON COMMIT DROP
+    WITH ours AS NOT MATERIALIZED ({_OURS}), theirs AS NOT MATERIALIZED ({_THEIRS}), joined AS MATERIALIZED (
+        SELECT ours.id AS posting_id, theirs.id AS entry_id, {_SAME},
+            {", ".join(f"coalesce(ours.{name}, theirs.{name}) AS {name}" for name in _REST)}, {_VERDICT}
+        FROM ours FULL JOIN theirs USING ({_SAME}, place)
+    ), our_rest AS (
+        INSERT INTO open_ours SELECT posting_id, {_SAME}, {", ".join(_REST)} FROM joined WHERE entry_id IS NULL
+    ), their_rest AS (
+        INSERT INTO open_theirs SELECT entry_id, {_SAME}, {", ".join(_REST)} FROM joined WHERE posting_id IS NULL
+    )
+    INSERT INTO fresh
+    SELECT posting_id, entry_id, data_type, occurred_on, currency, verdict, money, differences, reference_key, is_repayment
+    FROM joined WHERE posting_id IS NOT NULL AND entry_id IS NOT NULL
 """
 
 
@@ -240,7 +269,8 @@ _BY_AMOUNT = f"""
         SELECT * FROM open_ours WHERE NOT EXISTS (SELECT FROM paired WHERE ours_id = open_ours.id)
     ), left_theirs AS MATERIALIZED (
         SELECT * FROM open_theirs WHERE NOT EXISTS (SELECT FROM paired WHERE theirs_id = open_theirs.id)
-            AND NOT EXISTS (SELECT FROM ours named WHERE named.data_type = open_theirs.data_type
+            AND NOT EXISTS (SELECT FROM fresh WHERE data_type = open_theirs.data_type AND said = open_theirs.reference_key)
+            AND NOT EXISTS (SELECT FROM open_ours named WHERE named.data_type = open_theirs.data_type
                 AND named.reference_key <> '' AND named.reference_key = open_theirs.reference_key)
     ), candidates AS (
         SELECT ours.id AS ours_id, theirs.id AS theirs_id, abs(ours.occurred_on - theirs.occurred_on) AS apart,
@@ -263,28 +293,34 @@ _PASSES = (
 )
 _CHOSEN = f"""
     INSERT INTO fresh
-    SELECT ours.id, theirs.id, ours.data_type, ours.occurred_on, ours.currency, {_VERDICT}
+    SELECT ours.id, theirs.id, ours.data_type, ours.occurred_on, ours.currency, {_VERDICT}, theirs.reference_key, theirs.is_repayment
     FROM paired JOIN open_ours ours ON ours.id = paired.ours_id JOIN open_theirs theirs ON theirs.id = paired.theirs_id
 """
-# What stands alone. An entry was entered twice where another one that says the same stands in a pair.
+# What stands alone. An entry was entered twice where another one that says the same stands in a pair. Entries without a reference are
+# few, and where there are none, the last look at all that stands in pairs is left out.
 _SAID, _SOLD = "reference_key, data_type, is_repayment", "name, amount, occurred_on, currency, data_type, is_repayment"
 _ALONE = f"""
     WITH lonely AS MATERIALIZED (
         SELECT *, lower(trim(party)) AS name FROM open_theirs
         WHERE NOT EXISTS (SELECT FROM paired WHERE theirs_id = open_theirs.id) AND occurred_on BETWEEN %(from)s AND %(until)s
-            AND (data_type, is_repayment) IN (SELECT DISTINCT data_type, is_repayment FROM ours)
+            AND data_type = ANY(CASE WHEN is_repayment THEN %(repayments)s ELSE %(payments)s END::text[])
     ), said AS MATERIALIZED (
         SELECT DISTINCT {_SAID} FROM lonely WHERE reference_key <> ''
     ), sold AS MATERIALIZED (
         SELECT DISTINCT {_SOLD} FROM lonely WHERE reference_key = ''
-    ), unpaired AS MATERIALIZED (
-        SELECT id FROM open_theirs WHERE NOT EXISTS (SELECT FROM paired WHERE theirs_id = open_theirs.id)
-    ), in_pairs AS NOT MATERIALIZED (
-        SELECT *, lower(trim(party)) AS name FROM theirs WHERE NOT EXISTS (SELECT FROM unpaired WHERE id = theirs.id)
+    ), chosen AS (
+        SELECT open_theirs.* FROM open_theirs JOIN paired ON theirs_id = open_theirs.id
     ), said_twice AS (
-        SELECT DISTINCT {_SAID}, true AS is_twice FROM said JOIN in_pairs USING ({_SAID})
+        SELECT DISTINCT {_SAID}, true AS is_twice FROM said JOIN (
+            SELECT said AS reference_key, data_type, is_repayment FROM fresh UNION ALL SELECT {_SAID} FROM chosen
+        ) entered USING ({_SAID})
+    ), in_pairs AS (
+        SELECT lower(trim(party)) AS name, amount, occurred_on, currency, data_type, {_is_repayment("body")} AS is_repayment
+        FROM sync_record WHERE id IN (SELECT entry_id FROM fresh UNION ALL SELECT theirs_id FROM paired)
     ), sold_twice AS (
-        SELECT DISTINCT {_SOLD}, true AS is_twice FROM sold JOIN in_pairs USING ({_SOLD})
+        SELECT DISTINCT {_SOLD}, true AS is_twice FROM sold JOIN in_pairs USING ({_SOLD}) WHERE (SELECT EXISTS (SELECT FROM sold))
+    ), known AS NOT MATERIALIZED (
+        SELECT party, ledger_account FROM posting_posting WHERE {_IS_SHADOW}
     )
     INSERT INTO fresh
     SELECT ours.id, NULL, ours.data_type, ours.occurred_on, ours.currency, 'missing_in_theirs', abs(ours.amount), '[]'::jsonb
@@ -295,9 +331,9 @@ _ALONE = f"""
             THEN 'duplicate_in_theirs' ELSE 'missing_in_ours' END,
         abs(theirs.amount), '[]'::jsonb
     FROM lonely theirs LEFT JOIN said_twice USING ({_SAID}) LEFT JOIN sold_twice USING ({_SOLD})
-    WHERE theirs.name IN (SELECT lower(trim(party)) FROM (SELECT DISTINCT party FROM ours) known)
-        OR theirs.ledger_account IN (SELECT DISTINCT ledger_account FROM ours)
-        OR theirs.reference_key IN (SELECT reference_key FROM said JOIN ours USING (reference_key))
+    WHERE theirs.name IN (SELECT lower(trim(party)) FROM (SELECT DISTINCT party FROM known) parties)
+        OR theirs.ledger_account IN (SELECT DISTINCT ledger_account FROM known)
+        OR theirs.reference_key IN (SELECT said FROM fresh UNION ALL SELECT reference_key FROM open_ours WHERE reference_key <> '')
 """
 # A side that is missing is null; as nought it can be looked up, instead of every pair being held against every other.
 _SAME_PAIR = "coalesce(fresh.posting_id, 0) = coalesce(pair.posting_id, 0) AND coalesce(fresh.entry_id, 0) = coalesce(pair.entry_id, 0)"
