@@ -95,12 +95,17 @@ class Base(msgspec.Struct):
     `late`: by side, {value: until when} of what we sent there without learning whether it arrived; shows it up later, it is ours,
     however often: each attempt may arrive.
     `won`: by side, the value a rule or a person decided for, until it is carried. Whoever wrote it, it is no late write any more.
+    `tried`: by side, the value sent there last without an answer, until anything is agreed on or decided. Its source held it once, so
+    a source that holds what was agreed before has been changed twice.
+    `asked`: fields of which nobody can tell what people did and what came late of ours: whatever the rule, a person decides.
     """
 
     agreed: dict[str, dict[str, list[str]]] = {}
     seen: dict[str, dict[str, list[str]]] = {}
     late: dict[str, dict[str, dict[str, str]]] = {}
     won: dict[str, dict[str, str]] = {}
+    tried: dict[str, dict[str, str]] = {}
+    asked: list[str] = []
 
     def note_seen(self, side: str, own: Values, at: dt.datetime) -> None:
         """A value counts from the time at which it was first seen."""
@@ -116,15 +121,15 @@ class Base(msgspec.Struct):
         """A write of these values got no answer: it may still arrive, even after a repetition of it was confirmed."""
         known = self.late.setdefault(side, {})
         for name, text in sent.items():
+            if text not in known.get(name, {}):  # a write waiting to go out again is noted again at every look
+                self.tried.setdefault(side, {})[name] = text
             awaited = {sent: until for sent, until in known.get(name, {}).items() if _is_to_come(until, at)}
             known[name] = {text: (at + LATE_FOR).isoformat()} | awaited
 
-    def late_until(self, side: str, name: str, text: str, at: dt.datetime) -> str:
-        """Until when a value on this side may be a late write of ours; the empty text when it is none."""
+    def may_be_late(self, side: str, name: str, text: str, at: dt.datetime) -> bool:
+        """Whether a value on this side may be a late write of ours."""
         known = self.late.get(side, {}).get(name, {})
-        return max(
-            (until for sent, until in known.items() if is_echo(sent, text) and _is_to_come(until, at)), default=""
-        )
+        return any(is_echo(sent, text) and _is_to_come(until, at) for sent, until in known.items())
 
     def note_won(self, name: str, winner: str, text: str, loser: str) -> None:
         self.won.setdefault(winner, {})[name] = text
@@ -134,6 +139,13 @@ class Base(msgspec.Struct):
         """What had won is carried, or both sides agree without it."""
         for won in self.won.values():
             won.pop(name, None)
+        self.is_certain(name)
+
+    def is_certain(self, name: str) -> None:
+        """Both sides agree, or it is decided: what was tried before is of no interest, and nobody has to be asked."""
+        for tried in self.tried.values():
+            tried.pop(name, None)
+        self.asked = [one for one in self.asked if one != name]
 
 
 def _is_to_come(until: str, at: dt.datetime) -> bool:
@@ -194,6 +206,7 @@ class Clash:
     target_at: dt.datetime
     winner: Winner
     rule: str
+    is_doubtful: bool = False  # one or both values may be a late write of ours
 
 
 @dataclass
@@ -248,60 +261,73 @@ def _meet_field(base: Base, look: Look, name: str, meeting: Meeting) -> None:
 
 
 def _meet_change(base: Base, look: Look, name: str, meeting: Meeting) -> None:
-    """A late write of ours is no change of the side it stands on. Where both sides show one, an empty field stays, because people may
-    have emptied it as well; else the later decision."""
+    """A late write of ours is no change of the side it stands on. Where it leaves in doubt what people want, a person is asked."""
+    sent, held = look.there.sent[name], look.there.held[name]
+    late = _late_writes(base, look, name)
+    if late and not is_echo(sent, held) and _is_doubtful(base, look, late, name):
+        _ask(base, look, name, meeting)
+        return
     _forget_lost_winner(base, look, name)
-    source_late, target_late = _late_writes(base, look, name)
-    if not source_late[0] and not target_late[0]:
+    if not late:
         _compare(base, look, name, meeting)
-    elif source_late[0] and (not target_late[0] or source_late < target_late):
-        _take_for_ours(base, look, name, look.there.source)
+    elif is_echo(sent, held):
+        _agree(base, look, name)
+    elif look.there.source in late:
+        decide(base, look, name, "target")
         meeting.is_for_the_way_back = True
-    elif not _take_for_ours(base, look, name, look.back.source):
+    else:
+        decide(base, look, name, "source")
         _carry(look, name, meeting)
 
 
-def _late_writes(base: Base, look: Look, name: str) -> list[tuple[bool, bool, str, str]]:
-    """For the source and the target: whether its new value may be a late write of ours, whether it is empty, until when it may
-    be one, and whose value it is. Of two that may be, the greater one stays."""
+def _is_doubtful(base: Base, look: Look, late: Mapping[str, str], name: str) -> bool:
+    """Late writes of ours stand on both sides, so what people had is on neither; or on one, where people may have emptied the field
+    as well, or where a value had won over what the other side still has."""
+    other = look.back.held if look.back.source in late else look.there.held
+    is_over_winner = any(
+        name in base.won.get(side, {}) and other[name] == base.agreed.get(side, {}).get(name, ["", ""])[1]
+        for side in late
+    )
+    return len(late) == 2 or "" in late.values() or is_over_winner
+
+
+def _ask(base: Base, look: Look, name: str, meeting: Meeting) -> None:
+    if _may_write(look, name):
+        base.asked = [*base.asked, name]
+        _clash(base, look, name, meeting)
+
+
+def _late_writes(base: Base, look: Look, name: str) -> dict[str, str]:
+    """By side, the new values that may be late writes of ours."""
     before_sent, before_held = base.agreed[look.there.source].get(name, ("", ""))
     values = (
         (look.there.source, look.there.sent[name], before_sent, look.back.held[name]),
         (look.back.source, look.there.held[name], before_held, look.there.held[name]),
     )
-    late = []
+    late = {}
     for side, text, before, own in values:
         is_unmapped = bool(own) and not text
         is_known = text == before or base.won.get(side, {}).get(name) == own or is_unmapped
-        until = "" if is_known else base.late_until(side, name, text, look.now)
-        late.append((bool(until), not text, until, side))
+        if not is_known and base.may_be_late(side, name, text, look.now):
+            late[side] = text
     return late
 
 
 def _forget_lost_winner(base: Base, look: Look, name: str) -> None:
-    """A value that had won and was put back before it was carried is no change any more: the other side's is the one left. Where it
-    was emptied, the field is to be empty: what lost does not come over it."""
-    sides = (look.there.source, look.back.held[name]), (look.back.source, look.there.held[name])
-    for (side, own), (other, theirs) in (sides, sides[::-1]):
-        won = base.won.get(side, {}).get(name)
+    """A value that had won and was put back before it was carried is no change any more: the other side's is the one left, unless
+    we tried to carry it. Where it was emptied, the field is to be empty: what lost does not come over it."""
+    sides = (look.there, look.back.held[name]), (look.back, look.there.held[name])
+    for (way, own), (other, theirs) in (sides, sides[::-1]):
+        won = base.won.get(way.source, {}).get(name)
         if won is not None and won != own:
-            base.is_settled(name)
-            if not own and theirs == base.agreed.get(side, {}).get(name, ["", ""])[1]:
-                decide(base, look, name, "source" if side == look.there.source else "target")
-            elif own == base.agreed.get(other, {}).get(name, ["", ""])[1]:
-                decide(base, look, name, "target" if side == look.there.source else "source")
+            del base.won[way.source][name]
+            has_lost = theirs == base.agreed.get(way.source, {}).get(name, ["", ""])[1]
+            is_put_back = own == base.agreed.get(other.source, {}).get(name, ["", ""])[1]
+            if not own and has_lost:
+                decide(base, look, name, "source" if way is look.there else "target")
+            elif is_put_back and (has_lost or not _is_changed_twice(base, way, other, name)):
+                decide(base, look, name, "target" if way is look.there else "source")
             return
-
-
-def _take_for_ours(base: Base, look: Look, name: str, side: str) -> bool:
-    """A late write of ours stands on one side. Whether it is what the other side has, if spelled differently; else what the
-    other side has is to be written over it."""
-    is_wanted = is_echo(look.there.sent[name], look.there.held[name])
-    if is_wanted:
-        _agree(base, look, name)
-    else:
-        decide(base, look, name, "target" if side == look.there.source else "source")
-    return is_wanted
 
 
 def _compare(base: Base, look: Look, name: str, meeting: Meeting) -> None:
@@ -310,6 +336,10 @@ def _compare(base: Base, look: Look, name: str, meeting: Meeting) -> None:
     before_sent, before_held = base.agreed[there.source].get(name, ("", ""))
     source_edit = 2 if _is_emptied(base, there, back.held, name) else _edit(name, sent, before_sent)
     target_edit = 2 if _is_emptied(base, back, there.held, name) else _edit(name, held, before_held)
+    if target_edit == 2 and _is_changed_twice(base, there, back, name):
+        source_edit = 2
+    elif source_edit == 2 and _is_changed_twice(base, back, there, name):
+        target_edit = 2
     if source_edit > target_edit:
         _carry(look, name, meeting)
     elif source_edit == target_edit == 2 and is_echo(sent, held):
@@ -322,6 +352,13 @@ def _is_emptied(base: Base, way: Way, own: Values, name: str) -> bool:
     """Whether the side this direction starts from has emptied the field: what it would have sent of it was there and is gone."""
     before = base.agreed[way.source].get(name, ("", ""))[0]
     return not (own[name] or way.sent[name] or is_same(name, before, "")) and name != "name"
+
+
+def _is_changed_twice(base: Base, way: Way, back: Way, name: str) -> bool:
+    """Whether the side this direction starts from was changed since we tried to carry a change of it: with the other side changed as
+    well, by us or by people, the one must not give way to the other just because it is as it was before."""
+    tried = base.tried.get(back.source, {}).get(name)
+    return tried is not None and not is_same(name, tried, way.sent[name])
 
 
 def _edit(name: str, now: str, before: str) -> int:
@@ -355,7 +392,9 @@ def _agree(base: Base, look: Look, name: str) -> None:
 def _clash(base: Base, look: Look, name: str, meeting: Meeting) -> None:
     there = look.there
     source_at, target_at = base.since(there.source, name), base.since(look.back.source, name)
-    winner, rule = look.rules.winner(name, source_at, target_at)
+    is_doubtful = name in base.asked
+    rules = Rules(rule="ask") if is_doubtful else look.rules
+    winner, rule = rules.winner(name, source_at, target_at)
     before_sent, before_held = (_known(text) for text in base.agreed[there.source].get(name, ("", "")))
     meeting.clashes.append(
         Clash(
@@ -367,6 +406,7 @@ def _clash(base: Base, look: Look, name: str, meeting: Meeting) -> None:
             target_at=target_at,
             winner=winner,
             rule=rule,
+            is_doubtful=is_doubtful,
         )
     )
     if winner:
@@ -379,6 +419,7 @@ def _clash(base: Base, look: Look, name: str, meeting: Meeting) -> None:
 
 def decide(base: Base, look: Look, name: str, winner: Winner) -> None:
     """The loser's value becomes what was known of its side, so the winner's is the only change left, in both directions."""
+    base.is_certain(name)
     there, back = look.there, look.back
     forth, home = base.agreed.setdefault(there.source, {}), base.agreed.setdefault(back.source, {})
     before_sent, before_held = forth.get(name, ("", ""))

@@ -365,9 +365,10 @@ def _held(flow: Flow, clashes: Sequence[Clash], stuck: Sequence[str]) -> Held | 
         f"{FIELD_WORDS[c.name]}: “{one_line(c.source_value)}” in {here}, “{one_line(c.target_value)}” in {there}"
         for c in clashes
     )
+    is_plain = not any(clash.is_doubtful for clash in clashes)
     return Held(
         "conflict",
-        f"Both sides changed the same field. {said}.",
+        f"{'Both sides changed the same field' if is_plain else DOUBTFUL}. {said}.",
         owner="bookkeeper",
         next_step="Choose field by field which value stays.",
     )
@@ -386,6 +387,8 @@ def _held_full(flow: Flow, stuck: Sequence[str]) -> Held:
 
 FIELD_WORDS = {"name": "Name", "email": "E-mail", "phone": "Phone", "tax_number": "Tax number", "address": "Address"}
 
+
+DOUBTFUL = "A change we had given up may have arrived late, so nobody can tell what people wanted here"
 
 EMPTY = "(empty)"  # a field's value, in words
 

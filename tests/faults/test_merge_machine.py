@@ -107,14 +107,16 @@ class TwoSides(RuleBasedStateMachine):
         self.late: list[tuple[Key, dict[str, str]]] = []
         self.records: list[Record] = []
         self.unsynced: dict[tuple[Key, str], str] = {}  # edits by people which the other side has not had
-        self.before: dict[tuple[Key, str], str] = {}  # what stood there before the first of them
+        self.filled: set[str] = set()  # fields that had something in them when both sides were alike last
         self.unclear: set[str] = set()
         self.ours: set[tuple[Key, str]] = set()  # what stands on a side because we wrote it
         self.beaten: set[tuple[Key, str, str]] = set()  # what must not be written to a side, as it lost there
         self.typed: dict[tuple[Key, str], str] = {}  # what people typed last, on one side only
         self.first_seen: dict[tuple[Key, str], tuple[str, dt.datetime]] = {}
         self.replaced: set[tuple[Key, str, str]] = set()  # what they typed over on their own side
-        self.gave_up_emptying: set[tuple[Key, str]] = set()
+        self.buried: set[tuple[Key, str]] = set()  # where a late write came over what the other side was to have
+        self.winners: set[tuple[Key, str]] = set()  # sides whose value won and was not carried yet
+        self.given_up: set[tuple[Key, str, str]] = set()  # what was sent to a side without an answer
         self.writes = 0
         self.is_more_wanted = False  # the other direction was asked to look again
         self._put("a", {name: self._new(name) for name in EDITED})
@@ -140,21 +142,19 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(EDITED))
     def empty(self, key: Key, name: str) -> None:
-        """What was typed never comes back. It is an edit where the field was seen full, unless it was empty before what is taken out
-        again; a name is never emptied, and where we gave up emptying it ourselves, nobody can tell theirs from ours."""
+        """What was typed never comes back. It is an edit where the field was seen full, unless it was empty when both sides were alike
+        last, whoever has filled it since, or we are just emptying it ourselves; a name is never emptied."""
         self.clock += dt.timedelta(seconds=1)
-        self._note_before(key, name)
         self.sides[key].put({name: ""}, self.clock)
         self.unsynced.pop((key, name), None)
         typed = self.typed.pop((key, name), None)
         is_on_both = not self.sides[OTHER[key]].values[name]
         if is_on_both:
             self.unsynced.pop((OTHER[key], name), None)
-        if (key, name) in self.gave_up_emptying:
-            return
         if typed is not None:
             self.replaced.add((key, name, typed))
-        is_change = bool(self.before[key, name] and self.first_seen.get((key, name), ("",))[0])
+        is_under_way = key in self.uncertain and self.uncertain[key].values.get(name) == ""
+        is_change = not is_under_way and name in self.filled and bool(self.first_seen.get((key, name), ("",))[0])
         if is_change and not is_on_both and name != "name":
             self.unsynced[key, name] = ""
         self.ours.discard((key, name))
@@ -249,6 +249,11 @@ class TwoSides(RuleBasedStateMachine):
         look = self._look(source, open_fields)
         for key, read in self.reads.items():
             self._see(key, read)
+        for name, text in self.reads["a"].values.items():
+            if _plain(text) == _plain(self.reads["b"].values[name]):
+                self._note_alike(name, text)
+                for key in self.reads:
+                    self._is_synced(key, name, text)  # the other side has had it, even if it was changed since
         meeting = meet(self.base, look)
         self.is_more_wanted |= meeting.is_for_the_way_back
         for name in meeting.ended:
@@ -276,20 +281,34 @@ class TwoSides(RuleBasedStateMachine):
 
     def _keep(self, clash: Any, source: Key) -> None:
         winner: Key | Literal[""] = {"source": source, "target": OTHER[source], "": ""}[clash.winner]
-        assert winner == self._rightful_winner(clash.name), (
-            f"{clash.name}: {winner or 'nobody'} won by the rule {self.how}"
-        )
-        values = {source: clash.source_value, OTHER[source]: clash.target_value}
+        values: dict[Key, str] = {source: clash.source_value, OTHER[source]: clash.target_value}
         waiting = next((r for r in self.records if not r.winner and r.name == clash.name), None)
+        if clash.is_doubtful:
+            assert not winner and (waiting or self._may_be_ours(clash.name, values)), f"{clash.name}: {values} is plain"
+        else:
+            assert winner == self._rightful_winner(clash.name), (
+                f"{clash.name}: {winner or 'nobody'} won by the rule {self.how}"
+            )
         if waiting is not None:
             waiting.values, waiting.winner = values, winner
             return
         record = Record(clash.name, values, winner)
         decided = [r for r in self.records if r.winner and (r.name, r.values) == (record.name, record.values)]
-        may_be_new = clash.name in self.unclear or "" in values.values()  # a field may be emptied again
+        # A field may be emptied again, and each late copy of a write brings its doubts.
+        may_be_new = clash.name in self.unclear or "" in values.values() or clash.is_doubtful
         assert not decided or may_be_new, f"{clash.name}: {values} was decided before"
         self.records.append(record)
         self._beat(record)
+
+    def _may_be_ours(self, name: str, values: dict[Key, str]) -> bool:
+        """Whether a person has to be asked whatever the rule: both values were given up by us, we gave up emptying one, or one that
+        we gave up has come over one that had won or that the other side never had."""
+        late = {key: text for key, text in values.items() if (key, name, _plain(text)) in self.given_up}
+        return len(late) == len(values) or "" in late.values() or any((key, name) in self.buried for key in late)
+
+    def _note_alike(self, name: str, text: str) -> None:
+        self.filled = self.filled | {name} if text else self.filled - {name}
+        self.winners -= {(key, name) for key in self.sides}
 
     def _see(self, key: Key, read: Read) -> None:
         """A value is as old as its record was when it was seen first."""
@@ -310,6 +329,7 @@ class TwoSides(RuleBasedStateMachine):
         TRIED["conflict"] += 1
         if not record.winner:
             return
+        self.winners.add((record.winner, record.name))
         won, lost = (_plain(record.values[key]) for key in (record.winner, OTHER[record.winner]))
         stands = _plain(self.sides[record.winner].values[record.name])
         if lost and won != lost and won == stands:  # nothing has come over it unread
@@ -325,7 +345,7 @@ class TwoSides(RuleBasedStateMachine):
         if fate != "well" and target == "b" and write.values.get("tax_number"):
             self.unclear.add("tax_number")  # spelled beyond recognition and without an answer: nobody can know it again
         if fate != "well":
-            self.gave_up_emptying |= {(target, name) for name, text in write.values.items() if not text}
+            self.given_up |= {(target, name, _plain(text)) for name, text in write.values.items()}
         if fate in ("lost", "late"):
             self.uncertain[target] = write
             if fate == "late":
@@ -347,6 +367,7 @@ class TwoSides(RuleBasedStateMachine):
             is_again = is_needless and (target, name) in self.ours and name not in self.unclear
             assert not is_again, f"{name}: {text} is written to {target} again"
             self.ours.add((target, name))
+            self._note_alike(name, text)
             self._overwrite(target, name, text)
         self.sides[target].put(write.values, self.clock)
         self.writes += 1
@@ -396,6 +417,8 @@ class TwoSides(RuleBasedStateMachine):
         write, now = self.uncertain.pop(target), self.sides[target].now()
         if all(is_echo(text, now.values[name]) for name, text in write.values.items()):
             self._confirm(target, write, now, is_answer=False)
+            for name, text in write.values.items():
+                self._note_alike(name, text)
         else:
             self.planned[target] = write
 
@@ -404,12 +427,20 @@ class TwoSides(RuleBasedStateMachine):
         target, values = self.late.pop(0)
         TRIED["arrived late"] += 1
         for name, text in values.items():
+            if self._is_to_be_carried(target, name):
+                self.buried.add((target, name))
             self.unsynced.pop((target, name), None)
+            self.typed.pop((target, name), None)
             if (target, name) not in self.ours:  # what people had before is as good as what is left now
                 self.replaced = {one for one in self.replaced if one[1] != name}
                 self.beaten = {one for one in self.beaten if one[1] != name}
             self._is_synced(OTHER[target], name, text)
         self.sides[target].put(values, self.clock)
+
+    def _is_to_be_carried(self, key: Key, name: str) -> bool:
+        """It won, or people typed it and the other side does not have it."""
+        values = {_plain(system.values[name]) for system in self.sides.values()}
+        return (key, name) in self.winners or ((key, name) not in self.ours and len(values) == 2)
 
     def _choose(self, winner: Key) -> None:
         waiting = [record for record in self.records if not record.winner]
@@ -421,6 +452,9 @@ class TwoSides(RuleBasedStateMachine):
             source: Key = "a"
             decide(self.base, self._look(source, set()), record.name, "source" if winner == source else "target")
             record.winner = winner
+            lifted = (OTHER[winner], record.name, _plain(record.values[winner]))
+            self.replaced.discard(lifted)
+            self.beaten.discard(lifted)
             self._beat(record)
 
     # ---------------------------------------------------------------- what must be true
@@ -461,13 +495,7 @@ class TwoSides(RuleBasedStateMachine):
     def _new(self, name: str) -> str:
         return f"{name[0]}x{next(self.numbers)}"
 
-    def _note_before(self, key: Key, name: str) -> None:
-        if (key, name) not in self.unsynced:
-            self.before[key, name] = self.sides[key].values[name]
-
     def _put(self, key: Key, values: dict[str, str]) -> None:
-        for name in values:
-            self._note_before(key, name)
         self.replaced |= {(key, name, self.typed[key, name]) for name in values if (key, name) in self.typed}
         self.sides[key].put(values, self.clock)
         for name, text in values.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -178,40 +179,128 @@ def test_late_write_over_an_emptied_field_is_emptied_again() -> None:
         assert carried(base, look) == ["phone"]
 
 
-def test_late_emptying_is_known_for_ours() -> None:
+def asked(base: Base, look: Look) -> None:
+    """A person is asked, whatever the rule and from wherever it is looked at, until one decides; until then nothing is written."""
+    for _ in range(2):
+        for one in (look, turned(look)):
+            met = meet(base, replace(one, open_fields=["phone"] if base.asked else []))
+            assert (met.carried, met.is_for_the_way_back) == ([], False)
+            assert [(clash.winner, clash.rule, clash.is_doubtful) for clash in met.clashes] == [("", "ask", True)]
+    decide(base, look, "phone", "source")
+    assert carried(base, turned(look)) == []
+    met = meet(base, look)
+    assert (met.carried, met.clashes, base.asked) == (["phone"], [], [])
+
+
+def test_empty_field_that_may_be_a_late_emptying_is_asked_about() -> None:
+    """The ledger's people may have emptied it as well."""
     base = agreed()
     base.note_late("ledger", {"phone": ""}, NOW)
     written(base, seen(NEW, OLD), NEW)
-    look = seen(NEW, "")
-    assert carried(base, turned(look)) == []
-    assert carried(base, look) == ["phone"]
-    assert meet(base, look).clashes == []
+    asked(base, seen(NEW, ""))
+
+
+def test_nobody_is_asked_where_nothing_may_be_written() -> None:
+    base = agreed()
+    base.note_late("ledger", {"phone": ""}, NOW)
+    written(base, seen(NEW, OLD), NEW)
+    assert meet(base, seen(NEW, "", rules=Rules(modes={"phone": "never"}))) == Meeting()
+    assert base.asked == []
 
 
 def test_late_write_is_believed_in_for_an_hour() -> None:
     base = agreed()
     base.note_late("ledger", {"phone": NEW}, NOW)
+    written(base, seen(OTHER, OLD), OTHER)
     later = NOW + LATE_FOR + dt.timedelta(seconds=1)
-    assert carried(base, turned(seen(OLD, NEW), now=later)) == ["phone"]
+    assert carried(base, turned(seen(OTHER, NEW), now=later)) == ["phone"]
+    assert carried(base, turned(seen(OTHER, NEW), now=NOW + LATE_FOR)) == []
 
 
-def test_later_of_two_late_writes_stays() -> None:
+def test_two_late_writes_are_asked_about() -> None:
+    """What people had is on neither side any more."""
     base = agreed()
     base.note_late("shop", {"phone": NEW}, NOW)
     base.note_late("ledger", {"phone": OTHER}, NOW + dt.timedelta(minutes=1))
-    look = seen(NEW, OTHER)
-    assert carried(base, look) == []
-    assert carried(base, turned(look)) == ["phone"]
+    asked(base, seen(NEW, OTHER))
 
 
-def test_of_two_late_writes_the_empty_one_stays_because_people_may_have_emptied_it() -> None:
-    """Our emptying was given up first, then a value was sent the other way and given up too."""
+def test_late_write_over_a_value_that_had_won_is_asked_about() -> None:
+    """What lost does not come over what is left of the winner's side without a word."""
+    base, look = agreed(), seen(NEW, OTHER)
+    meet(base, look)
+    base.note_late("shop", {"phone": "020 7946 0444"}, NOW)
+    asked(base, seen("020 7946 0444", OTHER))
+
+
+def test_late_write_over_a_value_that_had_won_gives_way_to_a_new_one() -> None:
+    base, look = agreed(), seen(NEW, OTHER)
+    meet(base, look)
+    base.note_late("shop", {"phone": "020 7946 0444"}, NOW)
+    newer = seen("020 7946 0444", "020 7946 0555")
+    assert carried(base, newer) == []
+    assert carried(base, turned(newer)) == ["phone"]
+
+
+def test_question_about_a_late_write_ends_when_both_sides_agree() -> None:
     base = agreed()
-    base.note_late("ledger", {"phone": ""}, NOW)
-    base.note_late("shop", {"phone": OTHER}, NOW + dt.timedelta(minutes=1))
-    look = seen(OTHER, "")
-    assert carried(base, look) == []
+    base.note_late("shop", {"phone": NEW}, NOW)
+    base.note_late("ledger", {"phone": OTHER}, NOW)
+    meet(base, seen(NEW, OTHER))
+    assert base.asked == ["phone"]
+    assert meet(base, seen(OTHER, OTHER, open_fields=["phone"])).ended == ["phone"]
+    assert base.asked == []
+
+
+# ---------------------------------------------------------------------- what was tried
+
+
+def tried(before: str = "", sent: str = NEW) -> Base:
+    base = agreed(before)
+    base.note_late("ledger", {"phone": sent}, NOW)
+    return base
+
+
+@pytest.mark.parametrize("before", ["", OLD])
+def test_side_that_was_changed_back_after_a_write_without_an_answer_clashes(before: str) -> None:
+    """The ledger's value may be what it made of our write, spelled beyond recognition: it does not come over what was decided since."""
+    look = seen(before, OTHER, rules=Rules(rule="ask"))
+    for one in (look, turned(look)):
+        (clash,) = meet(tried(before), one).clashes
+        assert {clash.source_value, clash.target_value} == {before, OTHER}
+    assert meet(tried(before), seen(before, before)) == Meeting()
+
+
+def test_side_that_still_has_what_was_tried_is_changed_once() -> None:
+    assert carried(tried(OLD), seen(NEW, OLD)) == ["phone"]
+    base = tried(OLD)
+    written(base, seen(NEW, OLD), NEW)
+    assert carried(base, turned(seen(NEW, OTHER))) == ["phone"]
+
+
+def test_write_that_waits_to_go_out_again_is_tried_once() -> None:
+    base = tried(OLD)
+    look = seen(OLD, OTHER, rules=Rules(owner="target"))
+    assert meet(base, look).is_for_the_way_back
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    assert (carried(base, look), meet(base, look).clashes) == ([], [])
     assert carried(base, turned(look)) == ["phone"]
+
+
+def test_winner_that_was_tried_and_then_emptied_clashes_with_a_new_value() -> None:
+    """It may have been carried: emptying it is a change then."""
+    base = agreed("")
+    meet(base, seen(NEW, OTHER))
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    (clash,) = meet(base, seen("", "020 7946 0555", rules=Rules(rule="ask"))).clashes
+    assert (clash.source_value, clash.target_value) == ("", "020 7946 0555")
+
+
+def test_winner_that_was_tried_and_put_back_leaves_what_had_lost() -> None:
+    base = agreed()
+    meet(base, seen(NEW, OTHER))
+    base.note_late("ledger", {"phone": NEW}, NOW)
+    assert carried(base, turned(seen(OLD, OTHER))) == ["phone"]
 
 
 # ---------------------------------------------------------------------- winners
@@ -477,8 +566,13 @@ def test_every_attempt_is_awaited_for_an_hour_from_its_first() -> None:
     base.note_late("ledger", {"phone": NEW}, NOW)
     base.note_late("ledger", {"phone": OTHER}, later)
     base.note_late("ledger", {"phone": NEW}, later)
-    ends = [base.late_until("ledger", "phone", text, later) for text in (NEW, OTHER, OLD)]
-    assert ends == [(NOW + LATE_FOR).isoformat(), (later + LATE_FOR).isoformat(), ""]
+    second = dt.timedelta(seconds=1)
+    for at, awaited in (
+        (NOW + LATE_FOR, [NEW, OTHER]),
+        (NOW + LATE_FOR + second, [OTHER]),
+        (later + LATE_FOR + second, []),
+    ):
+        assert [text for text in (NEW, OTHER, OLD) if base.may_be_late("ledger", "phone", text, at)] == awaited
 
 
 def test_value_counts_from_when_it_was_first_seen() -> None:
