@@ -14,6 +14,8 @@ from connectors.sdk.client import dump_json, parse_json
 from connectors.sdk.errors import ConfigurationError, RateLimited, TransientError, UnexpectedResponse
 
 PAUSES = (2.0, 6.0)  # then the worker does something else
+#: A file of so many rows is not asked for sooner: each question is a call.
+ROWS_PER_SECOND = 800
 LATER_SECONDS = 20.0
 
 Operation = dict[str, Any]
@@ -35,9 +37,11 @@ def start(client: ShopifyClient, query: str) -> Operation:
     return operation
 
 
-def wait_for(client: ShopifyClient, operation_id: str) -> Operation:
-    """The finished operation. Raises `Gone`, or `RateLimited` when it takes long: its cursor resumes the waiting."""
-    for pause in PAUSES:
+def wait_for(client: ShopifyClient, operation_id: str, *, expected: int = 0) -> Operation:
+    """The finished operation, of `expected` rows if that is known. Raises `Gone`, or `RateLimited` when it takes long: its cursor
+    resumes the waiting."""
+    shortest, longest = PAUSES
+    for pause in (min(max(shortest, expected / ROWS_PER_SECOND), longest), longest):
         client.access.sleep(pause)
         operation = _status(client, operation_id)
         if operation["status"] == "COMPLETED":

@@ -31,8 +31,8 @@ def chunks(
     """(rows as text, cursor, total, is_last) of everything changed since `cursor`. `size` is how many rows of a bulk operation's file are kept
     together.
 
-    A cursor holds `updated_at`, and while a listing is under way what it needs to go on: `bulk` and, once its file is there, the
-    `url` and the `place` in it, or `after`; both with the `since` they were asked with.
+    A cursor holds `updated_at`, and while a listing is under way what it needs to go on: `bulk` with how many rows are `expected`, if
+    that is known, and, once its file is there, the `url` and the `place` in it, or `after`; both with the `since` they were asked with.
     """
     beginning = {"updated_at": BEGINNING, "since": ""}
     if cursor is None and listing.shape.most < WORTH_A_PAGE:
@@ -58,7 +58,7 @@ def _pages(
         if listing.count and total is None:
             total = answer[listing.count]["count"]
             if after is None and total > first * PAGES_BEFORE_BULK:
-                yield from _bulk(client, listing, {"updated_at": newest, "since": since}, size)
+                yield from _bulk(client, listing, {"updated_at": newest, "since": since, "expected": total}, size)
                 return
         rows = [complete(client, listing.shape, node) for node in found["nodes"]]
         newest = max([newest, *(row[_stamp_field(listing)] for row in rows)])
@@ -94,7 +94,7 @@ def _bulk(client: ShopifyClient, listing: Listing, cursor: Cursor, size: int) ->
         except FileGone:
             cursor = {name: value for name, value in cursor.items() if name != "url"}
     try:
-        operation = bulk.wait_for(client, cursor["bulk"])
+        operation = bulk.wait_for(client, cursor["bulk"], expected=cursor.get("expected", 0))
     except bulk.Gone:
         again = {"updated_at": cursor["updated_at"], "since": cursor["since"]}
         yield from _bulk(client, listing, again, size)

@@ -297,6 +297,18 @@ def test_a_slow_bulk_operation_does_not_hold_a_worker(world: World) -> None:
     assert caught.value.retry_after == bulk.LATER_SECONDS
 
 
+def test_a_file_of_many_rows_is_not_asked_for_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a first page has told how many there are; never later than an unknown number would be asked for."""
+    monkeypatch.setattr(bulk, "ROWS_PER_SECOND", 10)
+    world.plant(*[sale(number) for number in range(1001, 1041)])
+    since = {"updated_at": "2026-01-01T00:00:00Z"}
+    assert len(all_records(Orders().pages(world.client, since))) == 40
+    assert world.waited == [4.0]
+    monkeypatch.setattr(bulk, "ROWS_PER_SECOND", 1)
+    assert len(all_records(Orders().pages(world.client, since))) == 40
+    assert world.waited == [4.0, 6.0]
+
+
 def test_changes_during_a_bulk_operation_are_read_again(world: World) -> None:
     world.plant(sale(1001), sale(1002))
     pages = list(Orders().pages(world.client, None))
