@@ -297,6 +297,31 @@ def test_viewer_is_not_offered_to_read(flow: Flow, tenant: Tenant, bob: User, bo
     assert "Read now" not in text_of(bob_client.get("/o/kestrel/runs/"))
 
 
+@pytest.mark.parametrize("role", ["viewer", "bookkeeper", "admin"])
+def test_navigation_leads_to_no_refusal(flow: Flow, tenant: Tenant, bob: User, bob_client: Client, role: str) -> None:
+    tenant.memberships.filter(user=bob).update(role=role)
+    page = bob_client.get("/o/kestrel/runs/").content.decode()
+    links = re.findall(r'href="(/o/kestrel/[^"]*)"', page.partition('id="side"')[2].partition("</nav>")[0])
+    assert len(links) == 9 + (role == "admin")
+    assert {link: bob_client.get(link).status_code for link in links} == dict.fromkeys(links, 200)
+
+
+def test_trace_of_what_was_never_confirmed_says_whose_move_it_is(
+    flow: Flow, tenant: Tenant, alice_client: Client
+) -> None:
+    words = "Xero did not confirm a write; it is looked up before anything is repeated."
+    with tenant_context(tenant):
+        posting = first(Posting, data_type="invoice")
+        Posting.objects.filter(pk=posting.pk).update(state="uncertain", external_id="", problem=words)
+    trace = f"/o/kestrel/postings/{posting.pk}/"
+    assert "It is being looked up by its reference" in text_of(alice_client.get(trace))
+    with tenant_context(tenant):
+        RecordOutcome.objects.filter(record=posting.record_id).update(state="held", reason_code="unconfirmed")
+    page = text_of(alice_client.get(trace))
+    assert "A person says whether it is there" in page
+    assert "being looked up" not in page and "In its words" not in page
+
+
 def test_stranger_finds_nothing(ids: dict[str, Any], other_tenant: Tenant, charlie_client: Client) -> None:
     paths = ["", "activity/", "days/2026-10-10/", "runs/", f"records/{ids['record']}/", f"postings/{ids['posting']}/"]
     assert {charlie_client.get(f"/o/kestrel/{path}").status_code for path in paths} == {404}

@@ -12,7 +12,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 from marketplace.core.formatting import number_text
 from marketplace.core.templatetags.ui import icon, initial
-from tenants.models import Tenant
+from tenants.choices import Role
+from tenants.models import Membership, Tenant
 
 register = template.Library()
 
@@ -39,6 +40,8 @@ TENANT_GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     ),
     ("Business", (("members", "Members", "members"),)),
 )
+#: Pages that not everybody may open; an entry that leads to a refusal is none.
+LEAST_ROLES = {"audit_trail": Role.ADMIN}
 PERSON_GROUPS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     (
         "Your sign-in",
@@ -63,7 +66,11 @@ def _is_current(path: str, url: str, name: str) -> bool:
 
 
 def _groups(
-    groups: tuple[tuple[str, tuple[Entry, ...]], ...], path: str, counts: dict[str, int], *args: str
+    groups: tuple[tuple[str, tuple[Entry, ...]], ...],
+    path: str,
+    counts: dict[str, int],
+    *args: str,
+    membership: Membership | None = None,
 ) -> list[dict[str, Any]]:
     found = [
         {
@@ -77,7 +84,7 @@ def _groups(
                     "is_current": _is_current(path, url, name),
                 }
                 for name, label, symbol in entries
-                if (url := _url(name, *args))
+                if _may_open(name, membership) and (url := _url(name, *args))
             ],
         }
         for title, entries in groups
@@ -85,10 +92,15 @@ def _groups(
     return [group for group in found if group["entries"]]
 
 
+def _may_open(name: str, membership: Membership | None) -> bool:
+    return name not in LEAST_ROLES or (membership is not None and membership.may(LEAST_ROLES[name]))
+
+
 @register.inclusion_tag("components/side.html", takes_context=True)
 def side_nav(context: Context) -> dict[str, Any]:
     request = context["request"]
-    groups = _groups(TENANT_GROUPS, request.path, context.get("nav_counts") or {}, request.tenant.slug)
+    counts, membership = context.get("nav_counts") or {}, getattr(request, "membership", None)
+    groups = _groups(TENANT_GROUPS, request.path, counts, request.tenant.slug, membership=membership)
     return {"groups": groups, "label": str(request.tenant)}
 
 
