@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -108,6 +108,13 @@ class OAuth:
         if auth.uses_pkce:
             query |= {"code_challenge": challenge_of(verifier), "code_challenge_method": "S256"}
         return f"{self.url(auth.authorize)}?{urlencode(query)}"
+
+    def check_issuer(self, params: Mapping[str, str]) -> None:
+        """A provider that names itself in the callback (RFC 9207) must be this one: another's code is never sent here, nor this one's to
+        another. Raises `ConfigurationError`."""
+        issuer, auth = params.get("iss", ""), self.manifest.auth
+        if issuer and urlsplit(issuer)[:2] not in {urlsplit(self.url(end))[:2] for end in (auth.authorize, auth.token)}:
+            raise ConfigurationError(f"This answer does not come from {self.manifest.name}. Start connecting again.")
 
     def check_callback(self, params: Mapping[str, str]) -> None:
         """Provider-specific proof that the callback is genuine. Raises `ConfigurationError`."""

@@ -149,6 +149,7 @@ def finish_consent(*, slug: str, params: Mapping[str, str], user: User, session_
     oauth = oauth_for(slug, state.environment, installation.settings)
     verifier = open_sealed(state.sealed_verifier, tenant_id=state.tenant_id, row=str(state.pk), field="verifier")
     try:
+        oauth.check_issuer(params)
         oauth.check_callback(params)
         tokens = oauth.exchange(params, redirect_uri=state.redirect_uri, verifier=verifier)
         organisations = oauth.organisations(tokens, params)

@@ -30,6 +30,7 @@ WORK_WORDS = {
     "events": "Following what webhooks told",
     "plan": "Working out what to post",
     "post": "Writing to the ledger",
+    "look_again": "Looking for entries that arrived twice",
     "pair": "Comparing with staff's entries",
     "rehearse": "Rehearsing the sandbox cases",
     "reverse": "Planning what to take back",

@@ -11,16 +11,24 @@ from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
 from marketplace.core.work import request_work
 from marketplace.posting.intent import is_being_sent
+from marketplace.posting.looking_again import ask_to_look_again
 from marketplace.posting.models import Posting, RecordOutcome
 from marketplace.posting.planning import UNDER_WAY
-from marketplace.posting.settling import UNCONFIRMED
+from marketplace.posting.settling import ENTERED_TWICE, UNCONFIRMED
 from marketplace.posting.summaries import refresh_summary
 from tenants.context import current_tenant
 from tenants.models import User
 
 WAITING = (RecordOutcome.State.HELD, RecordOutcome.State.FAILED)
 #: Reasons about an entry that is in the ledger already: it can be accepted as it stands.
-ACCEPTABLE = ("changed_after_posting", "total_differs", "wrong_currency", "taken_back_in_part", "not_taken_back")
+ACCEPTABLE = (
+    "changed_after_posting",
+    "total_differs",
+    "wrong_currency",
+    "taken_back_in_part",
+    "not_taken_back",
+    ENTERED_TWICE,
+)
 
 
 class UnableToDecide(Exception):
@@ -115,6 +123,8 @@ def _send_anew(chosen: QuerySet[RecordOutcome]) -> None:
     found = _unconfirmed(chosen)
     if any(is_being_sent(batch_id) for batch_id in set(found.values_list("batch_id", flat=True)) if batch_id):
         raise UnableToDecide("One of our workers has not finished sending this. Try again in a few minutes.")
+    for target in set(found.values_list("flow__target_id", flat=True)):
+        ask_to_look_again(target)
     found.update(state=Posting.State.PLANNED, key_round=F("key_round") + 1, problem="")
 
 

@@ -50,6 +50,8 @@ OTHERWISE = (
 
 #: Whether the ledger has it is not known, and looking it up does not tell.
 UNCONFIRMED = "unconfirmed"
+#: The ledger has it more than once; only a person takes that back.
+ENTERED_TWICE = "entered_twice"
 
 
 def settle_written(written: Mapping[int, Written]) -> None:
@@ -130,6 +132,7 @@ _REFRESH = """
             THEN 'Compare the entry with the source; correct it in the ledger or accept the difference.' ELSE '' END
     FROM standing
     WHERE outcome.flow_id = standing.flow_id AND outcome.record_id = standing.record_id AND NOT standing.has_failed
+        AND outcome.reason_code <> 'entered_twice'
 """
 _HOLD = """
     UPDATE posting_recordoutcome AS outcome

@@ -8,6 +8,8 @@ import uuid
 from marketplace.core.summaries import SUMMARY_KIND, ask_for_summary
 from marketplace.core.work import handles, request_work, slice_is_over
 from marketplace.mapping.models import Flow, Stage
+from marketplace.posting.looking_again import KIND as LOOK_AGAIN
+from marketplace.posting.looking_again import look_again
 from marketplace.posting.planning import plan_flow, waits_for_answers
 from marketplace.posting.reversal_planning import make_plan
 from marketplace.posting.reversal_running import conclude, take_back
@@ -51,6 +53,12 @@ def post(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
     ]
     ask_for_summary(tenant_id)
     return min((pause for pause in pauses if pause is not None), default=None)
+
+
+@handles(LOOK_AGAIN)
+def look_for_second_entries(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
+    """Look whether what went out under a fresh key is in the ledger twice after all; `key` is the connection."""
+    return look_again(tenant_id=tenant_id, connection_id=uuid.UUID(key))
 
 
 @handles("reverse")

@@ -25,6 +25,7 @@ from marketplace.installations.models import Connection
 from marketplace.posting.batches import UnableToPost, close, pause_after, plan_anew
 from marketplace.posting.intent import is_being_sent, key_lasts
 from marketplace.posting.keys import documents_digest, request_key
+from marketplace.posting.looking_again import ask_to_look_again
 from marketplace.posting.models import Posting, PostingBatch
 from marketplace.posting.ready import Ready, drafts_of, flying_postings
 from marketplace.posting.settling import hold_unconfirmed, settle_written
@@ -145,6 +146,7 @@ def _decide_absent(
     if one.age.total_seconds() <= SURE_SECONDS:
         return dt.timedelta(seconds=SURE_SECONDS / 10), False
     plan_anew(ids, with_fresh_key=True)
+    ask_to_look_again(connection.pk)
     return None, False
 
 

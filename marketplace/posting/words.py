@@ -24,6 +24,7 @@ REASONS: dict[str, str] = {
     "changed_after_posting": "changed at the source after posting",
     "catch_up": "staff never entered it while both ran side by side",
     "unconfirmed": "the ledger never confirmed it, and looking it up does not tell",
+    "entered_twice": "the ledger has it twice",
     "total_differs": "the ledger's total differs from ours",
     "missing_reference": "the mapping names something the ledger does not have",
     "amount": "the ledger refused the amounts",

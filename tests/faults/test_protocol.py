@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,20 +14,23 @@ from typing import Any
 import msgspec
 import pytest
 from django.db import connection as database
+from django.test import Client
 from pytest_django import Settings
 
 from connectors.sdk.records import Customer, Invoice
 from connectors.sdk.streams import Draft
 from connectors.testing import Simulator
 from connectors.testing.faults import Fault, Kind
+from marketplace.core.clock import shared_now
 from marketplace.core.models import WorkItem
 from marketplace.core.work import claim_work, do_work, request_work
-from marketplace.posting import intent, writing
+from marketplace.posting import intent, looking_again, writing
 from marketplace.posting.batches import KeyUsedBefore
 from marketplace.posting.decisions import UnableToDecide, accept, exclude, post_again
 from marketplace.posting.keys import documents_digest, request_key
 from marketplace.posting.models import Posting, PostingBatch, RecordOutcome
 from marketplace.posting.ready import drafts_of, ready_postings
+from marketplace.posting.settling import refresh_outcomes
 from tenants.context import tenant as tenant_context
 from tenants.models import Tenant, User
 from tests.faults.conftest import Tell
@@ -366,6 +370,59 @@ def test_two_entries_with_our_reference_are_held_for_a_person_who_accepts(books:
     assert len(books.entries()) == len(books.entries("customer_payment")) == 1
     assert {batch.state for batch in batches(books)} == {"settled"}
     assert books.states() == {"#1001": "posted"}
+
+
+def make_late(ledger: Books) -> None:
+    """A request is given up and sent under a fresh key; then the first one arrives as well."""
+    make_uncertain(ledger, "drop_before")
+    ledger.let_time_pass(LATER["91 minutes"])
+    ledger.write()
+    assert ledger.states() == {"#1001": "posted"}
+    copy_entry(ledger)
+
+
+def look_once(ledger: Books) -> None:
+    """As a worker does, once it is due."""
+    wanted = WorkItem.objects.filter(kind="look_again")
+    assert (wanted.get().due_at - shared_now()).total_seconds() < 15 * 60
+    WorkItem.objects.exclude(kind="look_again").delete()
+    wanted.update(due_at=shared_now())
+    claim = claim_work()
+    assert claim is not None
+    do_work(claim)
+
+
+def test_entry_that_is_there_twice_after_all_is_found_within_minutes_and_shown(
+    books: Books,  # noqa: F811
+    alice_client: Client,
+    tell: Tell,
+) -> None:
+    make_late(books)
+    look_once(books)
+    outcome = books.outcome("#1001")
+    assert (outcome.state, outcome.reason_code, outcome.owner) == ("held", "entered_twice", "bookkeeper")
+    assert "Xero has 2 entries" in outcome.reason and books.postings()[0].reference in outcome.next_step
+    assert outcome.reason in html.unescape(alice_client.get("/o/kestrel/issues/").content.decode())
+    with tenant_context(books.owner):
+        refresh_outcomes([posting.pk for posting in Posting.objects.all()])
+    assert books.states() == {"#1001": "held entered_twice"}
+    with tenant_context(books.owner):
+        assert accept(outcome_ids=[outcome.pk], reason="I deleted the copy.", user=books.user) == 1
+    look_once(books)
+    assert books.states() == {"#1001": "posted accepted_by_person"}
+    tell("C1", "a request that arrives after it was given up", tried=1, events=1)
+
+
+def test_entry_that_went_out_twice_and_is_there_once_is_left_alone_and_not_looked_for_for_ever(books: Books) -> None:  # noqa: F811
+    make_uncertain(books, "drop_before")
+    books.let_time_pass(LATER["91 minutes"])
+    books.write()
+    look_once(books)
+    assert books.states() == {"#1001": "posted"}
+    assert WorkItem.objects.filter(kind="look_again").exists()
+    books.let_time_pass(looking_again.WATCHED)
+    look_once(books)
+    assert not WorkItem.objects.filter(kind="look_again").exists()
 
 
 def test_held_request_is_posted_again_only_when_a_person_says_that_it_is_not_there(books: Books) -> None:  # noqa: F811

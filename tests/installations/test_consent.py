@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.db import DatabaseError, transaction
@@ -186,6 +187,37 @@ def test_state_of_another_connector_is_refused(walk: Walking, tenant: Tenant) ->
     alice = walk("quickbooks")
     params = alice.decide(alice.agree())
     refused(alice.come_back(params, slug="xero"), "does not belong to a connection you started")
+    assert connections(tenant) == 0
+
+
+def test_answer_that_names_another_provider_is_refused(walk: Walking, tenant: Tenant) -> None:
+    alice = walk("stripe")
+    params = alice.decide(alice.agree())
+    refused(alice.come_back(params | {"iss": "https://accounts.mallory.example"}), "does not come from Stripe")
+    assert connections(tenant) == 0
+    own = urlsplit(alice.agree())
+    params = alice.decide(own.geturl())
+    assert alice.come_back(params | {"iss": f"{own.scheme}://{own.netloc}/issuer"}).status_code == 302
+
+
+def test_state_of_another_version_of_the_connector_is_refused(walk: Walking, tenant: Tenant) -> None:
+    """What was agreed to on our page may be something else in the version that is here now."""
+    alice = walk("stripe")
+    params = alice.decide(alice.agree())
+    ConsentState.objects.update(connector_version="0.0.1")
+    refused(alice.come_back(params), "does not belong to a connection you started")
+    assert connections(tenant) == 0
+
+
+@pytest.mark.parametrize("slug", ["quickbooks", "xero"])
+def test_code_goes_to_the_address_and_with_the_verifier_it_was_asked_for_with(
+    slug: str, walk: Walking, tenant: Tenant
+) -> None:
+    """Changed in the row, either is refused, by the provider."""
+    alice = walk(slug)
+    params = alice.decide(alice.agree())
+    ConsentState.objects.update(redirect_uri="https://mallory.example/callback")
+    refused(alice.come_back(params), "was not connected")
     assert connections(tenant) == 0
 
 

@@ -17,15 +17,18 @@ from connectors.testing.control import Control
 from connectors.testing.faults import Fault
 from connectors.testing.outbox import as_delivery
 from marketplace.audit.models import AuditEntry
-from marketplace.core.models import WorkItem
+from marketplace.core.models import EventCopy, InboxEvent, WorkItem
 from marketplace.core.work import claim_work, do_work
 from marketplace.installations import tasks
 from marketplace.installations.models import Connection
 from marketplace.installations.operations import uninstall
+from marketplace.sync.models import Record
+from marketplace.sync.operations import read_stream
 from marketplace.sync.tasks import follow_events
 from tenants.context import tenant as tenant_context
 from tenants.models import Tenant, User
 from tests.installations.walking import Walk
+from tests.posting.world import order
 
 Walking = Callable[..., Walk]
 
@@ -78,6 +81,24 @@ def test_end_told_by_the_provider_is_in_the_trail_once(walk: Walking, tenant: Te
     assert broken.state == "needs_reconnect"
     assert "ended this connection at the provider's side" in broken.problem
     assert revoked_entries(tenant) == [f"Tieout: {connection.organisation_name} needs reconnecting: {broken.problem}"]
+
+
+def test_what_comes_after_disconnecting_is_parked_and_starts_nothing(walk: Walking, tenant: Tenant) -> None:
+    """From the page to the last message: the provider was told, nothing opens its doors any more, and nothing is dropped."""
+    alice = walk("shopify")
+    connection = alice.connect()
+    tasks.subscribe(tenant.pk, str(connection.pk))
+    alice.client.post(f"/o/kestrel/connections/{connection.pk}/uninstall/")
+    before = sum(alice.simulator.counts.values())
+    alice.simulator.plant(connection.organisation_id, [order(1001)], by="provider", emit=True)
+    assert deliver(alice.simulator, alice.client) == 200
+    assert [event.state for event in InboxEvent.objects.all()] == ["parked"]
+    assert not EventCopy.objects.exists()
+    assert read_stream(tenant_id=tenant.pk, connection_id=connection.pk, data_type="order") is None
+    assert follow_events(tenant.pk, str(connection.pk)) is None
+    assert sum(alice.simulator.counts.values()) == before
+    with tenant_context(tenant):
+        assert not Record.objects.filter(connection=connection).exists()
 
 
 def test_old_message_of_an_end_does_not_break_the_new_consent(walk: Walking, tenant: Tenant) -> None:

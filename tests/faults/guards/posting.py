@@ -12,7 +12,7 @@ from connectors.sdk.streams import Written
 from marketplace.core import work
 from marketplace.core.clock import now
 from marketplace.cutover import operations as cutover
-from marketplace.posting import batches, intent, rounds, uncertain, writing
+from marketplace.posting import batches, intent, looking_again, rounds, uncertain, writing
 from marketplace.posting.models import PostingBatch
 from marketplace.sync import operations as reading
 from marketplace.sync.models import StreamState
@@ -88,6 +88,14 @@ def _() -> None:
 )
 def _() -> None:
     replace(uncertain, "is_being_sent", lambda batch_id: False)
+
+
+@guard(
+    "what went out under a fresh key is looked for again",
+    noticed_by=PROTOCOL + "entry_that_is_there_twice_after_all_is_found_within_minutes_and_shown",
+)
+def _() -> None:
+    replace(looking_again, "_hold_twice", lambda connection, found: None)
 
 
 @guard(

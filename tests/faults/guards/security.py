@@ -299,6 +299,28 @@ def _() -> None:
     replace(connecting, "_digest", one_for_all_sessions)
 
 
+@guard("a state belongs to a person", noticed_by=f"{CONSENT}state_of_somebody_else_tells_nothing")
+def _() -> None:
+    take = connecting._take_state
+
+    def from_anybody(slug: str, given: str, user: Any, session_key: str) -> Any:
+        state = ConsentState.objects.filter(state_digest=connecting._digest(given)).first()
+        if state is not None:
+            state.session_digest = connecting._digest(session_key)
+            state.save(update_fields=["session_digest"])
+        return take(slug, given, state.user if state is not None else user, session_key)
+
+    replace(connecting, "_take_state", from_anybody)
+
+
+@guard(
+    "a callback answers for the provider it came from",
+    noticed_by=f"{CONSENT}answer_that_names_another_provider_is_refused",
+)
+def _() -> None:
+    replace(oauth.OAuth, "check_issuer", lambda self, params: None)
+
+
 @guard("a state lives for minutes", noticed_by=f"{CONSENT}stale_state_is_refused")
 def _() -> None:
     replace(connecting, "shared_now", lambda: dt.datetime(2020, 1, 1, tzinfo=dt.UTC))

@@ -6,13 +6,17 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from django.db import DatabaseError
+from django.db.models import QuerySet
 
 from connectors.providers.shopify import webhooks as shopify
 from connectors.sdk.webhooks import Webhooks
+from marketplace.core.models import WebhookRoute
 from marketplace.installations import inbox, operations
+from marketplace.installations.models import Connection
 from marketplace.sync import checkpoint, drift, events, intake, webhook_views
 from marketplace.sync import operations as reading
 from tests.faults.removal import drop, guard, replace
@@ -172,6 +176,28 @@ def _() -> None:
 @guard("a message on its way is no drift", noticed_by=f"{EVENTS}::test_message_on_its_way_is_no_drift")
 def _() -> None:
     replace(drift, "_NOTE", drift._NOTE.replace("WHERE copy.tenant_id", "WHERE false AND copy.tenant_id"))
+
+
+@guard(
+    "an organisation that nobody has connected any more tells nobody",
+    noticed_by="tests/installations/test_revocation.py::test_what_comes_after_disconnecting_is_parked_and_starts_nothing",
+)
+def _() -> None:
+    delete = QuerySet.delete
+
+    def all_but_routes(self: Any) -> Any:
+        return (0, {}) if self.model is WebhookRoute else delete(self)
+
+    replace(QuerySet, "delete", all_but_routes)
+
+
+@guard(
+    "what is disconnected is read no more",
+    noticed_by="tests/installations/test_revocation.py::test_what_comes_after_disconnecting_is_parked_and_starts_nothing",
+)
+def _() -> None:
+    states = SimpleNamespace(DISCONNECTED="never", NEEDS_RECONNECT="never", CONNECTED="connected")
+    replace(reading, "Connection", SimpleNamespace(objects=Connection.objects, State=states))
 
 
 @guard(
