@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 #: Read from the environment through these functions; a name made of parts is documented with its pattern.
 READ = re.compile(r'(?:env_(?:str|bool|int|list|urls)|SECRETS\.(?:text|key|keys))\(\s*f?"([^"]+)"')
 SETTING = re.compile(r"`((?:TIEOUT|CONNECTOR|DATABASE|REDIS)_[A-Z_<>]+)`")
+#: As pages name tests: a file and a function.
+TEST = re.compile(r"`((?:tests|connectors)/[\w/.]+\.py)::(\w+)`")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 
 
@@ -51,6 +54,29 @@ def test_every_file_a_page_links_to_exists(page: Path) -> None:
     ]
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert missing == []
+
+
+def promises() -> dict[int, list[tuple[str, str]]]:
+    """The rows of the page, each with the tests it names."""
+    rows = [re.match(r"\| (\d+) \|(.*)", line) for line in (ROOT / "docs" / "promises.md").read_text().splitlines()]
+    return {int(row[1]): TEST.findall(row[2]) for row in rows if row}
+
+
+def test_every_promise_has_a_row_and_tests() -> None:
+    found = promises()
+    assert list(found) == list(range(1, 33))
+    assert [number for number, tests in found.items() if not tests] == []
+
+
+def test_every_test_a_promise_names_exists() -> None:
+    named = {named for tests in promises().values() for named in tests}
+    defined = {path: tests_of(ROOT / path) for path, _ in named}
+    assert [f"{path}::{name}" for path, name in sorted(named) if name not in defined[path]] == []
+
+
+def tests_of(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text()) if path.exists() else ast.Module([], [])
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
 def test_every_decision_is_listed() -> None:
