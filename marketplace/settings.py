@@ -1,5 +1,6 @@
 """All settings. Values come from the environment (docs name each); an unknown TIEOUT_ name refuses to start."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,7 @@ ACCOUNT_CONFIRM_EMAIL_ON_GET = False  # mail scanners open links; a person press
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "Tieout: "
 ACCOUNT_PREVENT_ENUMERATION = True
+CONFIRMED_FOR = timedelta(minutes=env_int("TIEOUT_CONFIRM_MINUTES", 15))
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Tieout"
 MFA_ADAPTER = "tenants.mfa.SealedMFAAdapter"

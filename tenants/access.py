@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
@@ -15,6 +15,7 @@ from django.utils import timezone
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from tenants.choices import Role
+from tenants.confirming import require_confirmation
 from tenants.context import tenant as tenant_context
 from tenants.models import Membership, Tenant, User
 from tenants.queries import live_membership, people_with_role
@@ -67,14 +68,14 @@ def signed_in(
 
 
 def member(
-    role: str = Role.VIEWER, *, opens_context: bool = True
+    role: str = Role.VIEWER, *, opens_context: bool = True, confirms: Collection[str] = ()
 ) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
     """Pages under /o/<slug:tenant_slug>/, for live members with at least this role.
 
     A stranger learns nothing: 404, as for a business that does not exist. A member whose role is too low is told who can
     help. The view runs, and its template is rendered, inside the tenant's context. A view that talks to a provider takes
     `opens_context=False` and opens `with tenant(request.tenant)` around its database work, so that no transaction
-    waits for somebody else's server.
+    waits for somebody else's server. `confirms`: the methods for which the person must have shown lately that it is them.
     """
     least = Role(role)
 
@@ -94,14 +95,20 @@ def member(
             with timezone.override(ours.tenant.time_zone), opened:
                 if not ours.membership.may(least):
                     return _rendered(_role_needed(ours, least))
+                if request.method in confirms:
+                    require_confirmation(request)
                 return _rendered(view(ours, **kwargs))
 
+        wrapped.confirms = frozenset(confirms)  # type: ignore[attr-defined]
         return _with_policy(wrapped, least.value)
 
     return decorate
 
 
 _SAFE = ("GET", "HEAD")
+#: For `confirms`: what takes a form in, and what shows one or gives something out as well.
+SENDING = ("POST",)
+SHOWING = (*_SAFE, *SENDING)
 
 
 def _again_if_undone(answer: Callable[[], HttpResponseBase]) -> HttpResponseBase:

@@ -16,7 +16,7 @@ from marketplace.audit.models import AuditEntry
 from marketplace.audit.operations import verify_trail
 from marketplace.audit.queries import COLUMNS, action_words, entries, row_of
 from marketplace.core.exports import csv_response
-from tenants.access import TenantRequest, member
+from tenants.access import SHOWING, TenantRequest, member
 from tenants.choices import Role
 
 ENTRIES_A_PAGE = 50
@@ -49,7 +49,7 @@ def _check(request: TenantRequest) -> dict[str, Any]:
 
 
 @require_GET
-@member(Role.ADMIN)
+@member(Role.ADMIN, confirms=SHOWING)
 def export(request: TenantRequest) -> HttpResponseBase:
     """The entries the page's filters leave, oldest first."""
     form = TrailForm(request.GET)

@@ -40,7 +40,7 @@ from marketplace.cutover.words import difference_lines, ledger_name, moneys_text
 from marketplace.mapping.models import Flow, Stage
 from marketplace.mapping.options import account_names
 from marketplace.mapping.templates import template
-from tenants.access import TenantRequest, member
+from tenants.access import SHOWING, TenantRequest, member
 from tenants.choices import Role
 
 PAGE = 50
@@ -226,7 +226,7 @@ def compare(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
     return redirect("parallel", request.tenant.slug, flow.pk)
 
 
-@member()
+@member(confirms=SHOWING)
 def pairs_csv(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponseBase:
     """The filtered list, whole."""
     flow = the_flow(flow_id)

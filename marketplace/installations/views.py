@@ -40,7 +40,7 @@ from marketplace.installations.queries import (
     organisation_choices,
     telling_of,
 )
-from tenants.access import SignedInRequest, TenantRequest, member, signed_in
+from tenants.access import SHOWING, SignedInRequest, TenantRequest, member, signed_in
 from tenants.choices import Role
 from tenants.context import tenant
 
@@ -106,7 +106,7 @@ def _calls_left(found: Connection) -> int | None:
     return budget.room() if is_told else None
 
 
-@member(Role.ADMIN)
+@member(Role.ADMIN, confirms=SHOWING)
 def install(request: TenantRequest, slug: str) -> HttpResponse:
     found = _connector_or_404(slug)
     form = InstallForm(request.POST or None, found=found, environments=environments_of(slug))
@@ -122,7 +122,7 @@ def install(request: TenantRequest, slug: str) -> HttpResponse:
     return _consent_page(request, found, form=form)
 
 
-@member(Role.ADMIN)
+@member(Role.ADMIN, confirms=SHOWING)
 def reconnect(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse:
     known = _connection_or_404(connection_id, is_live=True)
     found = connector(known.connector)
@@ -235,7 +235,7 @@ def connected(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse:
     return TemplateResponse(request, "installations/connected.html", context)
 
 
-@member(Role.ADMIN)
+@member(Role.ADMIN, confirms=SHOWING)
 def uninstall_page(request: TenantRequest, connection_id: uuid.UUID) -> HttpResponse:
     found = _connection_or_404(connection_id, is_live=True)
     manifest = connector(found.connector).manifest

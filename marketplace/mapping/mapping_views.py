@@ -23,7 +23,7 @@ from marketplace.mapping.options import lists_read_at, options_of
 from marketplace.mapping.preview import Preview, plan_preview, with_requests
 from marketplace.mapping.templates import template
 from marketplace.mapping.views import flow_url
-from tenants.access import TenantRequest, member
+from tenants.access import SENDING, TenantRequest, member
 from tenants.choices import Role
 from tenants.context import tenant
 
@@ -105,7 +105,7 @@ def preview(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
-@member(Role.BOOKKEEPER, opens_context=False)
+@member(Role.BOOKKEEPER, opens_context=False, confirms=SENDING)
 def save(request: TenantRequest, flow_id: uuid.UUID) -> HttpResponse:
     with tenant(request.tenant):
         page = load_page(request, flow_id, typed=request.POST)
@@ -158,7 +158,7 @@ def _chosen(found: list[MappingVersion], number: str, place: int) -> MappingVers
 
 
 @require_POST
-@member(Role.BOOKKEEPER)
+@member(Role.BOOKKEEPER, confirms=SENDING)
 def restore(request: TenantRequest, flow_id: uuid.UUID, number: int) -> HttpResponse:
     flow = load_flow(flow_id)
     version = get_object_or_404(flow.mapping_versions, number=number)

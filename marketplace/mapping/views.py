@@ -33,7 +33,7 @@ from marketplace.mapping.pairs import can_run, reads, writes_all
 from marketplace.mapping.queries import connected, flow_rows
 from marketplace.mapping.scope import is_in_scope
 from marketplace.mapping.templates import TEMPLATES, Template, UnknownTemplate, template
-from tenants.access import TenantRequest, member
+from tenants.access import SENDING, TenantRequest, member
 from tenants.choices import Role
 
 COUNTED = 200  # of how many of the latest records the scope page says how many are in scope
@@ -177,7 +177,7 @@ def source_of_truth(request: TenantRequest) -> HttpResponse:
 
 
 @require_POST
-@member(Role.BOOKKEEPER)
+@member(Role.BOOKKEEPER, confirms=SENDING)
 def decide(request: TenantRequest) -> HttpResponse:
     form = SourceOfTruthForm(connections=connected(), decided=_decided(), typed=request.POST)
     if not form.is_valid():

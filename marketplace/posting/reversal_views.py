@@ -46,7 +46,7 @@ from marketplace.posting.reversing import (
 )
 from marketplace.posting.trial_balances import comparison_of
 from marketplace.posting.words import document_words
-from tenants.access import TenantRequest, member
+from tenants.access import SHOWING, TenantRequest, member
 from tenants.choices import Role
 
 ROWS = 50
@@ -237,7 +237,7 @@ def _act(request: TenantRequest, reversal_id: uuid.UUID, act: Any, done: str) ->
     return redirect("reversal", request.tenant.slug, found.pk)
 
 
-@member()
+@member(confirms=SHOWING)
 def export(request: TenantRequest, reversal_id: uuid.UUID) -> HttpResponseBase:
     """All lines of the plan, with what became of them."""
     found = _reversal(reversal_id)

@@ -22,7 +22,7 @@ from marketplace.posting.forms import DecisionForm, IssueFilter, OneDecisionForm
 from marketplace.posting.models import RecordOutcome
 from marketplace.posting.queries import evidence_of, issues, reason_groups, record_words
 from marketplace.posting.words import MAPPING_REASONS, reason_words
-from tenants.access import TenantRequest, member
+from tenants.access import SHOWING, TenantRequest, member
 from tenants.choices import Role
 
 ROWS = 50
@@ -57,7 +57,7 @@ def _found(form: IssueFilter, query: Any) -> QuerySet[RecordOutcome]:
     return issues(sort=query.get("sort", ""), **form.chosen)
 
 
-@member()
+@member(confirms=SHOWING)
 def issues_export(request: TenantRequest) -> HttpResponseBase:
     """What the list shows, all pages of it."""
     rows = [

@@ -24,7 +24,7 @@ from marketplace.sync.forms import RecordFilter, SetAsideForm
 from marketplace.sync.models import Record, SyncRun
 from marketplace.sync.operations import request_read, set_aside
 from marketplace.sync.queries import Shelf, open_rejections, records_of, shelves
-from tenants.access import TenantRequest, member
+from tenants.access import SHOWING, TenantRequest, member
 from tenants.choices import Role
 
 ROWS = 50
@@ -63,7 +63,7 @@ def _rows(shelf: Shelf, form: RecordFilter, request: TenantRequest) -> QuerySet[
 _COLUMNS = ("number", "occurred_on", "party", "reference", "currency", "amount", "tax_amount", "external_id", "deleted")
 
 
-@member()
+@member(confirms=SHOWING)
 def records_export(request: TenantRequest) -> HttpResponseBase:
     """What the list shows, all pages of it."""
     shelf = _chosen(shelves(), request)

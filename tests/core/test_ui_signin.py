@@ -11,6 +11,7 @@ from pytest_django import Settings
 from tenants.models import Tenant, User
 from tests.conftest import PASSWORD
 from tests.core.test_ui import Outline
+from tests.journeys.signing_in import code_of
 
 PERSONAL_PAGES = ("/user/email/", "/user/password/change/", "/user/2fa/", "/user/logout/")
 
@@ -53,10 +54,11 @@ def test_second_step_asks_for_the_password_again_in_our_words(
 def test_recovery_codes_are_made_shown_and_gone_with_the_second_step(
     alice_client: Client, tenant: Tenant, alice: User
 ) -> None:
-    TOTP.activate(alice, generate_totp_secret())
+    secret = generate_totp_secret()
+    TOTP.activate(alice, secret)
     html, outline = page_of(alice_client, "/user/2fa/recovery-codes/generate/")
     assert "Is it you?" in html
-    alice_client.post("/user/reauthenticate/", {"password": PASSWORD})
+    alice_client.post("/user/2fa/reauthenticate/", {"code": code_of(secret)})
     html, outline = page_of(alice_client, "/user/2fa/recovery-codes/generate/")
     assert "Make new codes" in html
     assert outline.unbalanced == outline.open == []

@@ -70,11 +70,11 @@ def test_every_promise_has_a_row_and_tests() -> None:
 
 def test_every_test_a_promise_names_exists() -> None:
     named = {named for tests in promises().values() for named in tests}
-    defined = {path: tests_of(ROOT / path) for path, _ in named}
+    defined = {path: functions_of(ROOT / path) for path, _ in named}
     assert [f"{path}::{name}" for path, name in sorted(named) if name not in defined[path]] == []
 
 
-def tests_of(path: Path) -> set[str]:
+def functions_of(path: Path) -> set[str]:
     tree = ast.parse(path.read_text()) if path.exists() else ast.Module([], [])
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 

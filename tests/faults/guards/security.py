@@ -17,7 +17,7 @@ from marketplace.core.models import ConsentState
 from marketplace.installations import clients, vault
 from marketplace.installations import operations as connecting
 from marketplace.mapping import expressions, steps
-from tenants import access, context, queries, tasks
+from tenants import access, confirming, context, queries, tasks
 from tenants.backend.base import DatabaseWrapper
 from tenants.models import Membership
 from tests.faults.removal import drop, guard, replace
@@ -276,6 +276,14 @@ def _() -> None:
 )
 def _() -> None:
     replace(Membership, "may", lambda self, role: True)
+
+
+@guard(
+    "who connects, maps or exports has shown lately who it is",
+    noticed_by="tests/tenants/test_confirming.py::test_old_confirmation_is_asked_for_again[install]",
+)
+def _() -> None:
+    replace(confirming, "is_confirmed", lambda request: True)
 
 
 @guard("a state is used once", noticed_by=f"{CONSENT}state_works_once")
