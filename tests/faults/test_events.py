@@ -302,6 +302,22 @@ def test_replay_after_months_has_no_effect(business: Business, source: Connectio
     tell("C7", "replayed after 30 and 90 simulated days", tried=3, events=30)
 
 
+def test_told_deletion_is_believed_only_of_what_was_looked_for_and_is_gone(
+    business: Business, source: Connection, shop: Simulator, tell: Tell
+) -> None:
+    """Each message says that its order was deleted. All are there still, and one cannot be looked at."""
+    orders = unpaid(10)
+    deliver(shop, sell(shop, orders))
+    follow(business, source)
+    changed = changed_later(orders)
+    deliver(shop, sell(shop, changed))
+    InboxEvent.objects.filter(copies__done_at=None).update(kind="deleted")
+    poison(shop, orders[3], kind="status", status=400)
+    follow(business, source)
+    assert known(business, source) == at_the_shop([*changed[:3], orders[3], *changed[4:]])
+    tell("C7", "told of a deletion that was none", tried=10, events=10)
+
+
 def test_events_for_nobody_are_followed_once_somebody_connects(business: Business, shop: Simulator, tell: Tell) -> None:
     source = business.connect("shopify", SHOP, {"shop": SHOP})
     subscribe(business.owner.pk, str(source.pk))

@@ -192,6 +192,14 @@ def _() -> None:
 
 
 @guard(
+    "a told deletion is looked for before it is believed",
+    noticed_by=f"{EVENTS}::test_told_deletion_is_believed_only_of_what_was_looked_for_and_is_gone",
+)
+def _() -> None:
+    replace(events, "fetch_records", lambda **given: set())
+
+
+@guard(
     "what is disconnected is read no more",
     noticed_by="tests/installations/test_revocation.py::test_what_comes_after_disconnecting_is_parked_and_starts_nothing",
 )
