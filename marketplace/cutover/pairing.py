@@ -108,10 +108,11 @@ def _keep(cursor: CursorWrapper, values: Mapping[str, Any]) -> PairingResult:
     cursor.execute(_FORGET, values)
     forgotten = cursor.rowcount
     cursor.execute(_REFRESH, values)
-    cursor.execute(_KEEP, values)
-    added = cursor.rowcount
-    cursor.execute("SELECT count(*) FROM fresh")
-    return PairingResult(cursor.fetchone()[0], max(forgotten, added))
+    cursor.execute(_COUNT, values)
+    pairs, kept = cursor.fetchone()
+    if kept < pairs:  # what was kept is all among the pairs there are now, so where there are as many, none is new
+        cursor.execute(_KEEP, values)
+    return PairingResult(pairs, max(forgotten, pairs - kept))
 
 
 # A look at a few thousand rows is enough to plan by. `said` is what the entry of a pair refers to.
@@ -346,6 +347,7 @@ _REFRESH = f"""
     WHERE pair.flow_id = %(flow)s AND {_SAME_PAIR}
         AND (fresh.differences, fresh.occurred_on) IS DISTINCT FROM (pair.differences, pair.occurred_on)
 """
+_COUNT = "SELECT (SELECT count(*) FROM fresh), (SELECT count(*) FROM cutover_pair WHERE flow_id = %(flow)s)"
 _KEEP = f"""
     INSERT INTO cutover_pair (flow_id, posting_id, entry_id, data_type, verdict, occurred_on, money, currency, differences,
         resolution, resolution_reason, paired_at)
