@@ -81,6 +81,8 @@ def name_server(answers: dict[str, Sequence[Sequence[str]]]) -> Iterator[NameSer
         names.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield names
-        server.shutdown()
-        thread.join()
+        try:
+            yield names
+        finally:
+            server.shutdown()
+            thread.join()
