@@ -306,16 +306,15 @@ def _late_writes(base: Base, look: Look, name: str) -> dict[str, str]:
     )
     late = {}
     for side, text, before, own in values:
-        is_unmapped = bool(own) and not text
-        is_known = text == before or base.won.get(side, {}).get(name) == own or is_unmapped
+        is_known = text == before or base.won.get(side, {}).get(name) == own
         if not is_known and base.may_be_late(side, name, text, look.now):
             late[side] = text
     return late
 
 
 def _forget_lost_winner(base: Base, look: Look, name: str) -> None:
-    """A value that had won and was put back before it was carried is no change any more: the other side's is the one left, unless
-    we tried to carry it. Where it was emptied, the field is to be empty: what lost does not come over it."""
+    """A value that had won and was put back before it was carried is no change any more: what had lost is the one left. Where it
+    was emptied, the field is to be empty: what lost does not come over it."""
     sides = (look.there, look.back.held[name]), (look.back, look.there.held[name])
     for (way, own), (other, theirs) in (sides, sides[::-1]):
         won = base.won.get(way.source, {}).get(name)
@@ -323,9 +322,9 @@ def _forget_lost_winner(base: Base, look: Look, name: str) -> None:
             del base.won[way.source][name]
             has_lost = theirs == base.agreed.get(way.source, {}).get(name, ["", ""])[1]
             is_put_back = own == base.agreed.get(other.source, {}).get(name, ["", ""])[1]
-            if not own and has_lost:
+            if has_lost and not own:
                 decide(base, look, name, "source" if way is look.there else "target")
-            elif is_put_back and (has_lost or not _is_changed_twice(base, way, other, name)):
+            elif has_lost and is_put_back:
                 decide(base, look, name, "target" if way is look.there else "source")
             return
 

@@ -266,16 +266,29 @@ def test_side_that_was_changed_back_after_a_write_without_an_answer_clashes(befo
     """The ledger's value may be what it made of our write, spelled beyond recognition: it does not come over what was decided since."""
     look = seen(before, OTHER, rules=Rules(rule="ask"))
     for one in (look, turned(look)):
-        (clash,) = meet(tried(before), one).clashes
-        assert {clash.source_value, clash.target_value} == {before, OTHER}
+        clashes = meet(tried(before), one).clashes
+        assert [{clash.source_value, clash.target_value} for clash in clashes] == [{before, OTHER}]
     assert meet(tried(before), seen(before, before)) == Meeting()
 
 
 def test_side_that_still_has_what_was_tried_is_changed_once() -> None:
     assert carried(tried(OLD), seen(NEW, OLD)) == ["phone"]
-    base = tried(OLD)
-    written(base, seen(NEW, OLD), NEW)
-    assert carried(base, turned(seen(NEW, OTHER))) == ["phone"]
+    base, fresh = tried(OLD), agreed()
+    for one in (base, fresh):
+        written(one, seen(NEW, OLD), NEW)
+    fresh.note_late("ledger", {"phone": NEW}, NOW)  # an attempt before the one that was confirmed
+    for one in (base, fresh):
+        assert carried(one, turned(seen(NEW, OTHER))) == ["phone"]
+
+
+def test_side_that_was_changed_back_while_nothing_else_changed_brings_nothing() -> None:
+    base = agreed()
+    base.agreed["shop"]["tax_number"], base.agreed["ledger"]["tax_number"] = ["gb1", "gb1-own"], ["gb1-own", "gb1"]
+    base.note_late("ledger", {"tax_number": "gb2"}, NOW)
+    for look in (own_way("gb1", "gb1-own"), turned(own_way("gb1", "gb1-own"))):
+        assert meet(base, look) == Meeting()
+    base.note_late("shop", {"tax_number": "gb3"}, NOW)
+    assert carried(base, own_way("GB 1", "gb1-own")) == ["tax_number"]  # a new spelling is no clash
 
 
 def test_write_that_waits_to_go_out_again_is_tried_once() -> None:
@@ -283,7 +296,8 @@ def test_write_that_waits_to_go_out_again_is_tried_once() -> None:
     look = seen(OLD, OTHER, rules=Rules(owner="target"))
     assert meet(base, look).is_for_the_way_back
     base.note_late("ledger", {"phone": NEW}, NOW)
-    assert (carried(base, look), meet(base, look).clashes) == ([], [])
+    met = meet(base, look)
+    assert (met.carried, met.clashes) == ([], [])
     assert carried(base, turned(look)) == ["phone"]
 
 
@@ -294,6 +308,14 @@ def test_winner_that_was_tried_and_then_emptied_clashes_with_a_new_value() -> No
     base.note_late("ledger", {"phone": NEW}, NOW)
     (clash,) = meet(base, seen("", "020 7946 0555", rules=Rules(rule="ask"))).clashes
     assert (clash.source_value, clash.target_value) == ("", "020 7946 0555")
+
+
+def test_winner_of_a_field_that_was_never_there_is_no_change_once_it_is_taken_out_again() -> None:
+    base = agreed("")
+    meet(base, seen(NEW, OTHER))
+    newer = seen("", "020 7946 0555", rules=Rules(rule="ask"))
+    assert meet(base, newer) == Meeting()
+    assert carried(base, turned(newer)) == ["phone"]
 
 
 def test_winner_that_was_tried_and_put_back_leaves_what_had_lost() -> None:
@@ -553,12 +575,18 @@ def test_late_write_is_for_the_way_back_and_agreed_where_it_is_what_stands_there
     base = agreed()
     base.note_late("ledger", {"phone": NEW}, NOW)
     assert meet(base, turned(seen(OTHER, NEW))).is_for_the_way_back
+    assert base.won == {"shop": {"phone": OTHER}}
     same = agreed()
     same.note_late("ledger", {"name": "Ada-Hart"}, NOW)
     ours, theirs = texts(OLD, name="Ada-Hart"), texts(OLD, name="ADA HART")
     there, back = Way(source="shop", sent=ours, held=theirs), Way(source="ledger", sent=theirs, held=ours)
     assert carried(same, seen(OLD, OLD, there=there, back=back)) == []
     assert same.agreed["shop"]["name"] == ["Ada-Hart", "ADA HART"]
+    both = agreed()
+    both.note_late("ledger", {"name": "ADA HART"}, NOW)
+    both.note_late("shop", {"name": "Ada-Hart"}, NOW)
+    assert meet(both, seen(OLD, OLD, there=there, back=back)) == Meeting()
+    assert both.agreed["shop"]["name"] == ["Ada-Hart", "ADA HART"]
 
 
 def test_every_attempt_is_awaited_for_an_hour_from_its_first() -> None:
