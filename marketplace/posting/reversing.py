@@ -27,13 +27,17 @@ from marketplace.posting.reversal_planning import OPEN, effect_of, is_paid_by, s
 from marketplace.posting.summaries import refresh_summary
 from marketplace.posting.trial_balances import Reading, expected_of, with_after
 from marketplace.sync.columns import columns_of
+from tenants.choices import Role
 from tenants.context import current_tenant
 from tenants.models import Tenant, User
+from tenants.queries import people_with_role
 
 Action, State = ReversalLine.Action, ReversalLine.State
 _UTC = ZoneInfo("UTC")
 
 WHOLLY, IN_PART, LEFT = TAKEN_BACK
+#: Entries: taking back more of them at once takes two people, where there are two who may.
+LARGE = 100
 THE_REST = "What was left of: "
 
 
@@ -116,6 +120,7 @@ def confirm_reversal(*, reversal: Reversal, user: User) -> None:
     )
     if not lines:
         raise UnableToReverse("Nothing in this plan can be taken back.")
+    _require_second_person(current, len(lines), user)
     record_ids = {line.posting.record_id for line in lines}
     _check_still_so(current, lines, record_ids)
     _withdraw_unsent(current, record_ids)
@@ -132,6 +137,17 @@ def confirm_reversal(*, reversal: Reversal, user: User) -> None:
     _record(
         user, "confirmed", current, f"Confirmed taking back {len(lines)} entries: {current.covers}", _counts(current)
     )
+
+
+def _require_second_person(reversal: Reversal, entries: int, user: User) -> None:
+    """Of a large one, whoever asked for it does not confirm it too, unless nobody else could."""
+    if entries <= LARGE or reversal.asked_by_id != user.pk:
+        return
+    others = [str(person) for person in people_with_role(current_tenant(), Role.ADMIN) if person.pk != user.pk]
+    if others:
+        raise UnableToReverse(
+            f"You asked for this, and it takes back more than {LARGE} entries: somebody else confirms it. {' or '.join(others)} can."
+        )
 
 
 def _locked(reversal: Reversal) -> Reversal:

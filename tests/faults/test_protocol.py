@@ -133,7 +133,7 @@ def test_worker_overtaken_while_it_waited_for_the_allowance_sends_nothing(books:
 
     from marketplace.installations.budget import SharedBudget  # noqa: PLC0415 -- what is waited for
 
-    with first(SharedBudget, "spend", be_overtaken):
+    with first(SharedBudget, "_wait_for", be_overtaken):
         work_once(books)
     assert books.entries() == []
 

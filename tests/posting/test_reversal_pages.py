@@ -14,6 +14,7 @@ from connectors.sdk.records import Expense, Party
 from connectors.testing.faults import Fault
 from marketplace.core.models import WorkItem
 from marketplace.installations.models import Connection
+from marketplace.posting import reversing
 from marketplace.posting.batches import UnableToPost
 from marketplace.posting.models import Posting, PostingBatch, Reversal
 from marketplace.posting.reversal_planning import make_plan
@@ -100,6 +101,40 @@ def test_bookkeeper_plans_and_an_admin_confirms(posted: Books, bob_client: Clien
     assert "An admin or owner confirms it." in text_of(bob_client.get(f"{LIST}{reversal.pk}/"))
     assert bob_client.post(f"{LIST}{reversal.pk}/confirm/", {"is_read": "on"}).status_code == 403
     assert again(posted, reversal).state == "planned"
+
+
+def test_large_one_is_confirmed_by_somebody_else_than_who_asked(
+    posted: Books,
+    owner: Tenant,
+    alice_client: Client,
+    client_of: Callable[[User], Client],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reversing, "LARGE", 3)
+    ada = make_user("Ada")
+    Membership.objects.create(user=ada, tenant=owner, role=Role.ADMIN)
+    alice_client.post(new(posted), period())
+    with tenant(owner):
+        reversal = Reversal.objects.get()
+    make_plan(tenant_id=owner.pk, reversal_id=reversal.pk)
+    path = f"{LIST}{reversal.pk}/confirm/"
+    answer = alice_client.post(path, {"is_read": "on"})
+    assert answer.status_code == 422 and "Ada can." in text_of(answer)
+    assert again(posted, reversal).state == "planned"
+    assert client_of(ada).post(path, {"is_read": "on"}).status_code == 302
+    assert again(posted, reversal).state == "running"
+
+
+def test_large_one_is_confirmed_by_who_asked_where_nobody_else_may(
+    posted: Books, alice_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reversing, "LARGE", 3)
+    alice_client.post(new(posted), period())
+    with tenant(posted.owner):
+        reversal = Reversal.objects.get()
+    make_plan(tenant_id=posted.owner.pk, reversal_id=reversal.pk)
+    assert alice_client.post(f"{LIST}{reversal.pk}/confirm/", {"is_read": "on"}).status_code == 302
+    assert again(posted, reversal).state == "running"
 
 
 def test_viewer_reads_and_does_nothing(posted: Books, viewer_client: Client) -> None:
