@@ -19,6 +19,8 @@ from connectors.testing.outbox import as_delivery
 from marketplace.core.work import request_work
 from marketplace.installations.clients import client_for
 from marketplace.posting import uncertain
+from marketplace.posting.models import RecordOutcome
+from marketplace.posting.pairs import DOUBTFUL
 from marketplace.sync.operations import request_read
 from tenants.context import tenant as tenant_context
 from tenants.models import Tenant, User
@@ -187,6 +189,42 @@ def test_late_write_that_makes_its_own_repetition_stale_is_known_for_ours(sides:
     assert sides.conflicts() == []
 
 
+def test_empty_field_that_may_be_a_late_emptying_is_asked_about_whatever_the_rule(sides: TwoSides) -> None:
+    """The ledger's people may have emptied it as well: nobody can tell, so nothing is written over either side without a word."""
+    customer, contact = agreed(sides)
+    sides.rule("owner", sides.shop)
+    give_up(sides, customer, phone="")
+    sides.edit(sides.shop, customer, phone="020 7946 0222")
+    sides.sync()
+    assert phones(sides, customer, contact) == ["020 7946 0222"] * 2
+    arrive_late(sides, contact, phone="")
+    sides.sync()
+    sides.sync()
+    assert phones(sides, customer, contact) == ["020 7946 0222", ""]
+    assert sides.judged() == [("phone", "open", "ask", "")]
+    with tenant_context(sides.owner):
+        told = RecordOutcome.objects.get(state=RecordOutcome.State.HELD)
+    assert told.reason.startswith(DOUBTFUL)
+    sides.choose(phone="stripe")
+    sides.sync()
+    assert phones(sides, customer, contact) == ["020 7946 0222"] * 2
+
+
+def test_what_stands_there_after_an_unanswered_write_clashes_with_what_was_decided_since(sides: TwoSides) -> None:
+    """The shop's people fill an empty field, the answer is lost, and they empty it again; the ledger shows another value: what it made
+    of our write, or an edit. The shop's field is as it was when both agreed, and has been changed all the same."""
+    customer, contact = agreed(sides)
+    sides.edit(sides.shop, customer, phone="")
+    sides.sync()
+    sides.rule("ask", sides.shop)
+    give_up(sides, customer, phone="020 7946 0111")
+    sides.edit(sides.shop, customer, phone="")
+    sides.edit(sides.ledger, contact, phone="+44 20 7946 0111")
+    sides.sync()
+    assert phones(sides, customer, contact) == ["", "+44 20 7946 0111"]
+    assert sides.judged() == [("phone", "open", "ask", "")]
+
+
 def test_edit_made_while_a_write_was_unconfirmed_is_carried(sides: TwoSides) -> None:
     """What is looked up later holds more than our write: the rest of it is not the ledger's answer to us."""
     customer, contact = agreed(sides)
@@ -228,6 +266,17 @@ def agreed(sides: TwoSides) -> tuple[str, str]:
 
 def phones(sides: TwoSides, customer: str, contact: str) -> list[str]:
     return [sides.now_at(sides.shop, customer).phone, sides.now_at(sides.ledger, contact).phone]
+
+
+def give_up(sides: TwoSides, customer: str, **values: str) -> None:
+    """A change of the shop is sent, and neither its answer nor the change itself is found in the ledger."""
+    sides.edit(sides.shop, customer, **values)
+    sides.read()
+    sides.plan()
+    lose_the_next_write(sides)
+    sides.write()
+    sides.let_quiet_time_pass()
+    look_up(sides)
 
 
 def lose_the_next_write(sides: TwoSides) -> None:
