@@ -230,6 +230,10 @@ def hold_lease(claim: Claim, also: Also = NOTHING) -> tuple[Any, ...]:
 def finish_work(claim: Claim, *, again_in: dt.timedelta | None) -> None:
     """Done: forget the item, or keep it for `again_in`, or for at once when it was asked for again meanwhile."""
     with transaction.atomic(), connection.cursor() as cursor:
+        if again_in is None:
+            cursor.execute(_FORGET_UNASKED, [claim.id, claim.token, claim.requests])
+            if cursor.rowcount:
+                return
         # Locked first: an asking that arrives between looking and forgetting would otherwise be forgotten with it.
         cursor.execute(_LOCK, [claim.id, claim.token])
         row = cursor.fetchone()
@@ -446,6 +450,8 @@ _AGAIN = f"""
     INSERT INTO public.core_tenantturn (tenant_id, is_long, ready_at) SELECT * FROM again {_FORWARD}
 """
 _FORGET = "DELETE FROM public.core_workitem WHERE id = %s"
+# In one statement what nearly always is so: nobody asked again. Whoever is asking right now is waited for, and then seen.
+_FORGET_UNASKED = f"{_FORGET} AND lease_token = %s AND requests <= %s"
 _PUT_BACK = f"""
     WITH again AS (
         UPDATE public.core_workitem
