@@ -7,10 +7,10 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped] # it ships without types
 
 
-class Threads(ThreadWorker):
+class Threads(ThreadWorker):  # type: ignore[misc] # as above
     """gunicorn's threads, fed by a plain queue: handing each request over by `concurrent.futures` took a fifth of all that the server
     itself spends on one."""
 
