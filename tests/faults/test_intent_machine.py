@@ -232,6 +232,7 @@ class IntentMachine(TakenBack):
             with tenant_context(self.books.owner):
                 post_again(outcome_ids=[outcome.pk], user=self.books.user)
             self.gone.discard(number)
+            self.taken_back += 1  # a decision about it, which a restore would forget like the taking back itself
             self.books.plan()
 
     @rule()
