@@ -132,6 +132,10 @@ def _turn(writer: Writer, sent: Sent, *, may_go_on: bool) -> list[Sending]:
     if may_go_on and trouble is None:
         try:
             chosen = _choose(writer)
+        except ConnectorError as error:
+            # Nothing was sent: what a request is made of could not be asked for, or made.
+            trouble = UnableToPost(error.user_message, pause_after(error, 0))
+            trouble.__cause__ = error
         except Exception as error:
             trouble = error
     with holding_lease(writer.owner):
