@@ -418,8 +418,12 @@ def _clash(base: Base, look: Look, name: str, meeting: Meeting) -> None:
 
 def decide(base: Base, look: Look, name: str, winner: Winner) -> None:
     """The loser's value becomes what was known of its side, so the winner's is the only change left, in both directions."""
-    base.is_certain(name)
     there, back = look.there, look.back
+    loser, stays = (back.source, there.sent[name]) if winner == "source" else (there.source, back.sent[name])
+    tried = base.tried.get(loser, {}).get(name)
+    base.is_certain(name)
+    if tried is not None and is_same(name, tried, stays):  # the winner's value goes out once more
+        base.tried[loser][name] = tried
     forth, home = base.agreed.setdefault(there.source, {}), base.agreed.setdefault(back.source, {})
     before_sent, before_held = forth.get(name, ("", ""))
     sent_before, held_before = home.get(name, ("", ""))

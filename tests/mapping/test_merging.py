@@ -291,6 +291,14 @@ def test_side_that_was_changed_back_while_nothing_else_changed_brings_nothing() 
     assert carried(base, own_way("GB 1", "gb1-own")) == ["tax_number"]  # a new spelling is no clash
 
 
+def test_winner_that_was_tried_before_it_won_is_changed_when_it_is_emptied() -> None:
+    """It goes out once more, and what the ledger shows then may be what it made of that."""
+    base = tried("")
+    meet(base, seen(NEW, OTHER))
+    (clash,) = meet(base, seen("", "020 7946 0555", rules=Rules(rule="ask"))).clashes
+    assert (clash.source_value, clash.target_value) == ("", "020 7946 0555")
+
+
 def test_write_that_waits_to_go_out_again_is_tried_once() -> None:
     base = tried(OLD)
     look = seen(OLD, OTHER, rules=Rules(owner="target"))
