@@ -33,13 +33,13 @@ run: env ## Serve the site with everything it needs, without the demo
 	@$(BIN)/python manage.py stack
 
 test: env ## Run every test but the fault campaign and the benchmarks
-	@$(BIN)/pytest -n auto --dist loadgroup -m "not faults and not benchmark"
+	@$(BIN)/pytest -n auto -m "not faults and not benchmark"
 
 bench: env ## Print what the engine costs, with the gates it keeps (SIZE=release: at 100,000 orders)
 	@BENCH_SIZE=$(SIZE) FAULTS_SIZE=$(SIZE) $(BIN)/pytest tests/benchmarks -m benchmark -s -q
 
 faults: env ## The fault campaign and its table (SIZE=release: the whole of it; ONLY='test' SEED=n: one again)
-	@FAULTS_SIZE=$(SIZE) FAULTS_SEED=$(SEED) $(BIN)/pytest $(if $(ONLY),'$(ONLY)' -n0,tests/faults -n 4 --dist loadgroup --durations=25 --durations-min=10) \
+	@FAULTS_SIZE=$(SIZE) FAULTS_SEED=$(SEED) $(BIN)/pytest $(if $(ONLY),'$(ONLY)' -n0,tests/faults -n 4 --durations=25 --durations-min=10) \
 		-m faults -q
 
 lint: env ## Check style, layers and types

@@ -7,13 +7,14 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from psycopg import sql
+from xdist.scheduler import LoadScopeScheduling
 
 from marketplace.core.runtime.servers import ensure_servers, stop_servers
 from tenants.provisioning import create_schema, ensure_template
@@ -22,6 +23,7 @@ from tenants.roles import ensure_shared_rights
 # Schemas that the fixtures `tenant` and `other_tenant` use; made once, in the database the others are copied from.
 TEST_SCHEMAS = ("t_kestrel", "t_marlow")
 pytest_plugins = ["tests.faults.removal"]
+_JOURNEYS = "tests/journeys/"
 _ROOT = Path(__file__).resolve().parent
 _lock: IO[str] | None = None
 
@@ -38,6 +40,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         needs_valkey=settings.USES_EMBEDDED_VALKEY,
         is_durable=False,
     )
+
+
+class Scheduling(LoadScopeScheduling):
+    """Each test goes to whichever worker is free; the journeys share one running product, and so one worker. The groups that the
+    plugin itself offers do nothing beside this version of pytest."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _JOURNEYS if nodeid.startswith(_JOURNEYS) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

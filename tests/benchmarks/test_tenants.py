@@ -35,7 +35,7 @@ from tests.benchmarks.report import print_figure, print_table
 from tests.benchmarks.statements import Statements
 from tests.benchmarks.test_queue import cpu_seconds
 
-pytestmark = [pytest.mark.benchmark, pytest.mark.xdist_group("tenants")]
+pytestmark = pytest.mark.benchmark
 
 MANY = 1000
 AT_ONCE = 20

@@ -6,7 +6,7 @@ import pytest
 
 from tests.journeys.journey import Journey
 
-pytestmark = [pytest.mark.stack, pytest.mark.browser, pytest.mark.xdist_group("journey")]
+pytestmark = [pytest.mark.stack, pytest.mark.browser]
 
 
 def test_owner_journey(journey: Journey) -> None:

@@ -10,7 +10,7 @@ from tests.journeys.journey import Journey
 from tests.journeys.looking import Findings
 from tests.journeys.person import opened_browser
 
-pytestmark = [pytest.mark.stack, pytest.mark.browser, pytest.mark.xdist_group("journey")]
+pytestmark = [pytest.mark.stack, pytest.mark.browser]
 
 
 @pytest.fixture(scope="module")

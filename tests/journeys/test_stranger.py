@@ -13,7 +13,7 @@ from tests.journeys.caller import Caller
 from tests.journeys.journey import Journey
 from tests.journeys.walk import COLLEAGUE
 
-pytestmark = [pytest.mark.stack, pytest.mark.browser, pytest.mark.xdist_group("journey")]
+pytestmark = [pytest.mark.stack, pytest.mark.browser]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.journeys.stack import Stack
 from tests.journeys.trading import Simulated, past_month
 from tests.journeys.walk import FLOW, Walk
 
-pytestmark = [pytest.mark.stack, pytest.mark.browser, pytest.mark.xdist_group("journey")]
+pytestmark = [pytest.mark.stack, pytest.mark.browser]
 SELLER = "acct_kestrel"
 ORDERS = 12
 
