@@ -53,8 +53,12 @@ class _PlainClient(httpx.Client):
     def send(self, request: httpx.Request, *, stream: bool = False, auth: Any = None, **others: Any) -> httpx.Response:
         if isinstance(auth, httpx.Auth):
             request = next(auth.sync_auth_flow(request))
+        for hook in self.event_hooks["request"]:
+            hook(request)
         response = self._wire.handle_request(request)
         response.request = request
+        for hook in self.event_hooks["response"]:
+            hook(response)
         if not stream:
             try:
                 response.read()

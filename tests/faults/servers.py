@@ -288,8 +288,7 @@ def web_server(address: str, folder: Path, code: Path | None = None) -> Iterator
     """The product's web server; one worker process, threads as in production. Another release's takes its share of the requests."""
     command = (
         *(sys.executable, "-m", "gunicorn", "marketplace.wsgi:application", "--no-control-socket"),
-        *("--worker-class", "marketplace.core.runtime.web.Threads", "--workers", "1", "--threads", "4"),
-        *("--graceful-timeout", "10"),
+        *("--workers", "1", "--threads", "4", "--worker-class", "gthread", "--graceful-timeout", "10"),
         *("--bind", address.removeprefix("http://"), "--log-level", "error"),
         "--reuse-port",
     )

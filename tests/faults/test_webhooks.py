@@ -53,7 +53,7 @@ def web(address: str, folder: Path) -> Iterator[Any]:
     """The product's web server with two processes; one that is killed is replaced."""
     command = (
         *(sys.executable, "-m", "gunicorn", "marketplace.wsgi:application", "--no-control-socket"),
-        *("--workers", "2", "--threads", "2", "--worker-class", "marketplace.core.runtime.web.Threads"),
+        *("--workers", "2", "--threads", "2", "--worker-class", "gthread"),
         *("--bind", address.removeprefix("http://"), "--log-level", "error"),
     )
     with running(command, folder / "web.log") as process:

@@ -46,14 +46,7 @@ def _simulator(slug: str, url: str) -> Program:
 
 def _web() -> Program:
     command = _python(
-        *(
-            "gunicorn",
-            "marketplace.wsgi:application",
-            "--worker-class",
-            "marketplace.core.runtime.web.Threads",
-            "--workers",
-            "1",
-        ),
+        *("gunicorn", "marketplace.wsgi:application", "--worker-class", "gthread", "--workers", "1"),
         *("--threads", str(settings.WEB_THREADS), "--bind", f"{settings.WEB_HOST}:{settings.WEB_PORT}"),
         # A process keeps the catalogue of every tenant it touched: start afresh before that grows.
         *("--max-requests", "20000", "--max-requests-jitter", "2000", "--graceful-timeout", "20"),

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from django.db import connection, models
 
-from connectors.sdk import egress, oauth
+from connectors.sdk import egress, exchange, oauth
 from connectors.sdk.errors import ReconnectRequired
 from marketplace.audit import operations as audit
 from marketplace.audit.models import AuditEntry
@@ -72,11 +72,10 @@ def _() -> None:
 
 @guard("a connector's calls follow no redirect", noticed_by=f"{EGRESS}redirects_are_answers_that_nobody_follows")
 def _() -> None:
-    class Following(httpx.Client):
-        def send(self, request: httpx.Request, **named: Any) -> httpx.Response:
-            return super().send(request, **{**named, "follow_redirects": True})
+    def send(self: httpx.Client, request: httpx.Request, **named: Any) -> httpx.Response:
+        return httpx.Client.send(self, request, **{**named, "follow_redirects": True})
 
-    replace(httpx, "Client", Following)
+    replace(exchange._PlainClient, "send", send)
 
 
 @guard(
