@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,23 @@ def chosen() -> list[Guard]:
 
 def test_there_are_guards_enough_to_take_away() -> None:
     assert len(guards()) >= LEAST
+
+
+@pytest.mark.parametrize("guard", guards().values(), ids=lambda guard: guard.name)
+def test_guard_is_where_it_is_taken_away_and_its_test_exists(guard: Guard) -> None:
+    """So that a guard that moved is seen with the change that moved it, not when all are taken away before a release."""
+    file, _, name = guard.noticed_by.partition("::")
+    assert f"def {name.partition('[')[0]}(" in (settings.BASE_DIR / file).read_text()
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            guard.remove()
+            status = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def without(guard: Guard, report: Path) -> dict[str, str]:

@@ -116,4 +116,4 @@ def _() -> None:
     noticed_by="tests/faults/test_database.py::test_people_and_senders_are_told_when_the_database_is_away",
 )
 def _() -> None:
-    replace(views, "_is_outage", lambda error: False)
+    replace(views, "is_outage", lambda error: False)
