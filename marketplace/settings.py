@@ -169,8 +169,8 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "tenants.context_processors.tenants_of_user",
-                "marketplace.core.context_processors.businesses",  # the same list, with what waits in each
+                "tenants.context_processors.opened",
+                "marketplace.core.context_processors.businesses",
             ],
         },
     },

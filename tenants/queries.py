@@ -14,7 +14,7 @@ def live_membership(*, user: User, tenant_slug: str) -> Membership | None:
 
 
 def tenants_of(user: User) -> QuerySet[Tenant]:
-    """For the switcher: every business the person may open now."""
+    """Every business the person may open now."""
     found: QuerySet[Tenant] = Tenant.objects.filter(memberships__in=Membership.objects.live().filter(user=user))
     return found.order_by("legal_name")
 

@@ -15,7 +15,7 @@ MOST_LISTED = 12
 
 
 def businesses(request: HttpRequest) -> dict[str, Any]:
-    """The switcher's one query, with the counts; stands after `tenants_of_user`, whose list it takes over."""
+    """The switcher's one query, with the counts; only on pages that show it."""
 
     def load() -> list[Tenant]:
         user = getattr(request, "user", None)
