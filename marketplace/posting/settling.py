@@ -105,8 +105,9 @@ _WRITTEN = """
     UPDATE posting_posting AS posting
     SET state = 'posted', posted_at = %s, external_id = told.external_id, external_number = told.number,
         external_version = told.version, url = told.url, next_attempt_at = NULL,
-        problem = CASE WHEN abs(told.total - posting.amount) > 0.005
-            THEN 'The ledger made it ' || round(told.total, 2) || ', we sent ' || round(posting.amount, 2) || '.' ELSE '' END
+        problem = CASE WHEN told.total <> posting.amount
+            THEN 'The ledger made it ' || round(told.total, GREATEST(2, scale(trim_scale(told.total)))) || ', we sent '
+                || round(posting.amount, GREATEST(2, scale(trim_scale(posting.amount)))) || '.' ELSE '' END
     FROM jsonb_to_recordset(%s::jsonb) AS told (id bigint, external_id text, number text, version text, url text, total numeric)
     WHERE posting.id = told.id
 """
