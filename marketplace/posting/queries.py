@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import uuid
 from collections.abc import Sequence
@@ -76,6 +77,7 @@ class ReasonGroup:
     currency: str
     count: int
     amount: Decimal
+    again: int  # being worked out again as mapped now
 
     @property
     def words(self) -> str:
@@ -87,10 +89,38 @@ def reason_groups(found: QuerySet[RecordOutcome]) -> list[ReasonGroup]:
     rows = (
         found.order_by()
         .values("reason_code", "currency")
-        .annotate(count=Count("id"), total=Sum("amount"))
+        .annotate(count=Count("id"), total=Sum("amount"), again=Count("id", filter=Q(is_replay_asked=True)))
         .order_by("-total", "reason_code")
     )
-    return [ReasonGroup(row["reason_code"], row["currency"], row["count"], row["total"]) for row in rows]
+    return [ReasonGroup(row["reason_code"], row["currency"], row["count"], row["total"], row["again"]) for row in rows]
+
+
+@dataclass(frozen=True)
+class WorkingOut:
+    """Records of one flow that somebody asked to post again: how far the flow's records are worked out."""
+
+    flow: Flow
+    done: int
+    total: int
+
+    @property
+    def what(self) -> str:
+        return f"{DATA_TYPE_NAMES[template(self.flow.template).source_type][1]} worked out"
+
+
+def working_out(found: QuerySet[RecordOutcome]) -> list[WorkingOut]:
+    """What of these is being worked out again, flow by flow."""
+    asked = found.order_by().filter(is_replay_asked=True).values("flow_id")
+    flows = list(Flow.objects.filter(pk__in=asked).order_by("created_at"))
+    if not flows:
+        return []
+    shares = planned_shares(flows)
+    return [WorkingOut(flow, *shares[flow.pk]) for flow in flows]
+
+
+def mark_of_choice(ids: Sequence[int]) -> str:
+    """Of exactly these records: what a person was shown before they confirmed a decision about all of them."""
+    return hashlib.sha256(",".join(map(str, sorted(ids))).encode()).hexdigest()
 
 
 def waiting_reasons() -> list[tuple[str, str]]:

@@ -16,11 +16,19 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from marketplace.core.exports import csv_response
+from marketplace.core.formatting import number_text
 from marketplace.posting.conflicts import conflicts
 from marketplace.posting.decisions import UnableToDecide, accept, exclude, post_again
 from marketplace.posting.forms import DecisionForm, IssueFilter, OneDecisionForm
 from marketplace.posting.models import RecordOutcome
-from marketplace.posting.queries import evidence_of, issues, reason_groups, record_words
+from marketplace.posting.queries import (
+    evidence_of,
+    issues,
+    mark_of_choice,
+    reason_groups,
+    record_words,
+    working_out,
+)
 from marketplace.posting.words import MAPPING_REASONS, reason_words
 from tenants.access import SHOWING, TenantRequest, member
 from tenants.choices import Role
@@ -30,6 +38,34 @@ DONE: dict[str, str] = {
     "post_again": "{count} {records} will be worked out again as mapped now.",
     "exclude": "{count} {records} left out of the books.",
     "accept": "{count} {entries} accepted as they stand.",
+}
+#: About all that fit a filter: the question, what happens, and what stays as it is.
+ASKED = {
+    "post_again": "Post {count} record{s} again",
+    "exclude": "Leave {count} record{s} out of the books",
+    "accept": "Accept the entries of {count} record{s}",
+}
+HAPPENS = {
+    "post_again": [
+        "Each record is worked out again with today’s field mapping, and posted if nothing is in the way any more.",
+        "What still cannot be posted comes back here with its reason.",
+    ],
+    "exclude": [
+        "None of them is posted; each day’s proof counts them as left out.",
+        "Your name and the reason are kept with each of them.",
+    ],
+    "accept": [
+        "Each entry counts as posted, as it stands in the ledger now.",
+        "Your name and the reason are kept with each of them.",
+    ],
+}
+STAYS = {
+    "post_again": ["What is in the ledger already is not posted twice."],
+    "exclude": [
+        "The records themselves, with all evidence, under Records.",
+        "Nothing is changed in the shop or the ledger.",
+    ],
+    "accept": ["Nothing is changed in the shop or the ledger."],
 }
 
 
@@ -41,16 +77,29 @@ def issue_list(request: TenantRequest) -> HttpResponse:
 
 def _list_page(request: TenantRequest, form: IssueFilter, decision: DecisionForm, status: int = 200) -> HttpResponse:
     found = _found(form, form.data)
+    groups = reason_groups(found)
+    query = _query(form)
     context = {
         "form": form,
         "decision": decision,
-        "groups": reason_groups(found),
+        "groups": groups,
+        "again_count": sum(group.again for group in groups),
+        "working_out": working_out(found) if any(group.again for group in groups) else [],
         "page": Paginator(found, ROWS).get_page(form.data.get("page")),
-        "query": form.data.urlencode() if isinstance(form.data, QueryDict) else "",
+        "query": query,
+        "watched": f"{reverse('issues', args=[request.tenant.slug])}?{query}&watch=1",
+        "is_watching": "watch" in form.data,
         "chosen": set(request.POST.getlist("outcome")),
         "may_decide": request.membership.may(Role.BOOKKEEPER),
     }
     return TemplateResponse(request, "posting/issues.html", context, status=status)
+
+
+def _query(form: IssueFilter) -> str:
+    """What the list was asked for, without whether it is asked for again and again."""
+    query = form.data.copy()
+    query.pop("watch", None)
+    return str(query.urlencode())
 
 
 def _found(form: IssueFilter, query: Any) -> QuerySet[RecordOutcome]:
@@ -85,10 +134,13 @@ def issues_export(request: TenantRequest) -> HttpResponseBase:
 @require_POST
 @member(Role.BOOKKEEPER)
 def decide(request: TenantRequest) -> HttpResponse:
-    """One decision about one or many records; the filter the list was shown with comes along."""
+    """One decision about one or many records; the filter the list was shown with comes along. All that fit it are counted
+    and shown first: nobody decides about more than they have seen."""
     query = QueryDict(request.POST.get("query", ""))
     form, filters = DecisionForm(request.POST), IssueFilter(query)
     if form.is_valid() and (ids := _ids(request, form, filters)):
+        if form.cleaned_data["covers"] == "all" and request.POST.get("seen") != mark_of_choice(ids):
+            return _all_page(request, form, filters, ids)
         try:
             count = _act(form.cleaned_data["decision"])(ids, form.cleaned_data["reason"], request)
         except UnableToDecide as error:
@@ -105,6 +157,28 @@ def _ids(request: TenantRequest, form: DecisionForm, filters: IssueFilter) -> li
     if form.cleaned_data["covers"] == "all":
         return list(issues(**filters.chosen).values_list("pk", flat=True))
     return [int(pk) for pk in request.POST.getlist("outcome") if pk.isdecimal()]
+
+
+def _all_page(request: TenantRequest, form: DecisionForm, filters: IssueFilter, ids: list[int]) -> HttpResponse:
+    """What a decision about all that fit the filter is about, to be confirmed; again when it has changed meanwhile."""
+    decision, query = form.cleaned_data["decision"], request.POST.get("query", "")
+    context = {
+        "ask": ASKED[decision].format(count=number_text(len(ids)), s="" if len(ids) == 1 else "s"),
+        "happens": HAPPENS[decision],
+        "stays": STAYS[decision],
+        "groups": reason_groups(issues(**filters.chosen)),
+        "has_changed": "seen" in request.POST,
+        "cancel": f"{reverse('issues', args=[request.tenant.slug])}?{query}",
+        "carried": [
+            ("decision", decision),
+            ("reason", form.cleaned_data["reason"]),
+            ("covers", "all"),
+            ("query", query),
+            ("seen", mark_of_choice(ids)),
+        ],
+        "reason": form.cleaned_data["reason"],
+    }
+    return TemplateResponse(request, "posting/decide_all.html", context)
 
 
 def _act(decision: str) -> Callable[[list[int], str, TenantRequest], int]:

@@ -75,6 +75,16 @@ def decide(client: Client, *ids: int, decision: str = "post_again", **more: str)
     return client.post(f"{LIST}decide/", given)
 
 
+def seen_in(page: Any) -> str:
+    """What the page of all that fit was about."""
+    return re.findall(r'name="seen" value="(\w+)"', page.content.decode())[0]
+
+
+def decide_all(client: Client, **more: str) -> Any:
+    """Asks, and confirms what was shown."""
+    return decide(client, covers="all", seen=seen_in(decide(client, covers="all", **more)), **more)
+
+
 def test_list_has_what_waits_dearest_first(flow: Flow, alice_client: Client) -> None:
     assert shown(alice_client) == ["#3", "#2", "#1"]
 
@@ -150,10 +160,43 @@ def test_post_again_asks_for_a_new_plan(flow: Flow, tenant: Tenant, bob_client: 
 
 
 def test_all_that_fit_the_filter_are_decided_at_once(flow: Flow, tenant: Tenant, bob_client: Client) -> None:
-    decide(bob_client, decision="exclude", covers="all", query="reason=unmapped", reason="Paid on another till")
+    decide_all(bob_client, decision="exclude", query="reason=unmapped", reason="Paid on another till")
     found = outcomes(tenant)
     assert found["#2"] == found["#3"] == ("excluded", "excluded_by_person")
     assert found["#1"] == ("held", "changed_after_posting")
+
+
+def test_all_that_fit_are_counted_and_shown_before_anything_is_decided(
+    flow: Flow, tenant: Tenant, bob_client: Client
+) -> None:
+    asked = decide(bob_client, decision="exclude", covers="all", query="reason=unmapped", reason="Another till")
+    page = text_of(asked)
+    assert "Leave 2 records out of the books" in page and "Why: Another till" in page
+    assert "A value has no choice in the field mapping yet 2 GBP 500.00" in page
+    assert outcomes(tenant)["#2"][0] == "held"
+
+
+def test_what_came_since_all_were_shown_is_not_decided_about(flow: Flow, tenant: Tenant, bob_client: Client) -> None:
+    seen = seen_in(decide(bob_client, decision="exclude", covers="all", query="reason=unmapped", reason="Till"))
+    with tenant_context(tenant):
+        RecordOutcome.objects.filter(record__number="#1").update(reason_code="unmapped")
+    again = decide(bob_client, decision="exclude", covers="all", query="reason=unmapped", reason="Till", seen=seen)
+    assert "What fits the filter has changed since you looked" in text_of(again)
+    assert "Leave 3 records out of the books" in text_of(again)
+    assert {state for number, (state, _) in outcomes(tenant).items() if number != "#4"} == {"held"}
+
+
+def test_list_shows_how_far_records_are_that_are_worked_out_again(
+    flow: Flow, tenant: Tenant, bob_client: Client
+) -> None:
+    decide(bob_client, id_of(tenant, "#2"))
+    page = bob_client.get(f"{LIST}?reason=unmapped").content.decode()
+    assert "Being worked out again" in page and "3 of 4" in page
+    assert f'hx-get="{LIST}?reason=unmapped&amp;watch=1"' in page
+    with tenant_context(tenant):
+        RecordOutcome.objects.update(is_replay_asked=False)
+    assert "Worked out again" in text_of(bob_client.get(f"{LIST}?reason=unmapped&watch=1"))
+    assert "orked out again" not in text_of(bob_client.get(f"{LIST}?reason=unmapped"))
 
 
 def test_excluding_needs_a_reason_and_keeps_what_was_chosen(flow: Flow, tenant: Tenant, bob_client: Client) -> None:
@@ -235,7 +278,7 @@ def test_counts_beside_the_business_follow_the_decisions(flow: Flow, tenant: Ten
     summary = TenantSummary.objects.get(tenant=tenant)
     assert (summary.waiting_count, summary.waiting_amount, summary.furthest_stage) == (3, Decimal(600), "live")
     assert '<span class="count">3<span' in bob_client.get(LIST).content.decode()
-    decide(bob_client, decision="exclude", covers="all", query="reason=unmapped", reason="Another till")
+    decide_all(bob_client, decision="exclude", query="reason=unmapped", reason="Another till")
     summary.refresh_from_db()
     assert (summary.waiting_count, summary.waiting_amount) == (1, Decimal(100))
 
