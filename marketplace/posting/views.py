@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -97,9 +98,7 @@ def _list_page(request: TenantRequest, form: IssueFilter, decision: DecisionForm
 
 def _query(form: IssueFilter) -> str:
     """What the list was asked for, without whether it is asked for again and again."""
-    query = form.data.copy()
-    query.pop("watch", None)
-    return str(query.urlencode())
+    return urlencode([(name, value) for name, value in form.data.items() if name != "watch"])
 
 
 def _found(form: IssueFilter, query: Any) -> QuerySet[RecordOutcome]:

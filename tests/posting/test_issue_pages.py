@@ -77,7 +77,7 @@ def decide(client: Client, *ids: int, decision: str = "post_again", **more: str)
 
 def seen_in(page: Any) -> str:
     """What the page of all that fit was about."""
-    return re.findall(r'name="seen" value="(\w+)"', page.content.decode())[0]
+    return str(re.findall(r'name="seen" value="(\w+)"', page.content.decode())[0])
 
 
 def decide_all(client: Client, **more: str) -> Any:
