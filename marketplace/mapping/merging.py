@@ -97,6 +97,7 @@ class Base(msgspec.Struct):
     `won`: by side, the value a rule or a person decided for, until it is carried. Whoever wrote it, it is no late write any more.
     `tried`: by side, the value sent there last without an answer, until anything is agreed on or decided. Its source held it once, so
     a source that holds what was agreed before has been changed twice.
+    `noted`: by side, the attempt to write there that was noted last.
     `asked`: fields of which nobody can tell what people did and what came late of ours: whatever the rule, a person decides.
     """
 
@@ -105,6 +106,7 @@ class Base(msgspec.Struct):
     late: dict[str, dict[str, dict[str, str]]] = {}
     won: dict[str, dict[str, str]] = {}
     tried: dict[str, dict[str, str]] = {}
+    noted: dict[str, str] = {}
     asked: list[str] = []
 
     def note_seen(self, side: str, own: Values, at: dt.datetime) -> None:
@@ -117,14 +119,17 @@ class Base(msgspec.Struct):
     def since(self, side: str, name: str) -> dt.datetime:
         return dt.datetime.fromisoformat(self.seen[side][name][1])
 
-    def note_late(self, side: str, sent: Values, at: dt.datetime) -> None:
-        """A write of these values got no answer: it may still arrive, even after a repetition of it was confirmed."""
-        known = self.late.setdefault(side, {})
+    def note_late(self, side: str, sent: Values, at: dt.datetime, *, attempt: str) -> None:
+        """An attempt to write these values got no answer: it may still arrive, even after a repetition of it was confirmed. What waits
+        to go out again is noted at every look, and each attempt counts once."""
+        if self.noted.get(side) == attempt:
+            return
+        self.noted[side] = attempt
+        known, until = self.late.setdefault(side, {}), (at + LATE_FOR).isoformat()
         for name, text in sent.items():
-            if text not in known.get(name, {}):  # a write waiting to go out again is noted again at every look
-                self.tried.setdefault(side, {})[name] = text
-            awaited = {sent: until for sent, until in known.get(name, {}).items() if _is_to_come(until, at)}
-            known[name] = {text: (at + LATE_FOR).isoformat()} | awaited
+            self.tried.setdefault(side, {})[name] = text
+            awaited = {one: last for one, last in known.get(name, {}).items() if _is_to_come(last, at)}
+            known[name] = awaited | {text: until}
 
     def may_be_late(self, side: str, name: str, text: str, at: dt.datetime) -> bool:
         """Whether a value on this side may be a late write of ours."""

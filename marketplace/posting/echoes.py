@@ -135,7 +135,7 @@ def _confirm_pair(
         answer.updated_at or now(),
     )
     if posting.attempts > 1:
-        note_late(base, flow, posting, now())
+        note_late(base, flow, posting, posting.attempts - 1, now())
     pair.base, pair.merged_at = msgspec.to_builtins(base), now()
 
 
@@ -148,7 +148,7 @@ def note_earlier_attempts(posting: Posting) -> None:
     pair = pairs.get((posting.record.external_id, posting.external_id))
     if pair is not None:
         base = msgspec.convert(pair.base, Base)
-        note_late(base, posting.flow, posting, now())
+        note_late(base, posting.flow, posting, posting.attempts - 1, now())
         pair.base, pair.merged_at = msgspec.to_builtins(base), now()
         save_pairs([pair])
 

@@ -138,10 +138,10 @@ class Pairs:
         """A write that was tried and never answered may still arrive after it was planned anew."""
         for posting in existing:
             if posting.purpose == CHANGES and posting.state == Posting.State.PLANNED and posting.attempts:
-                note_late(base, self.flow, posting, self.at)
+                note_late(base, self.flow, posting, posting.attempts, self.at)
         for posting in self.unanswered.get(external_id, []):
             assert self.mirror is not None
-            note_late(base, self.mirror, posting, self.at)
+            note_late(base, self.mirror, posting, posting.attempts, self.at)
 
     def _look(self, external_id: str, record: Customer, changes: PlannedDocument, open_here: Collection[str]) -> Look:
         body = self.circumstances.ledger.contact_bodies[changes.external_id]
@@ -337,11 +337,11 @@ def sent_by(posting: Posting) -> dict[str, str]:
     return texts_of(document) if posting.action == "create" else said_by(document)
 
 
-def note_late(base: Base, flow: Flow, posting: Posting, at: dt.datetime) -> None:
-    """An attempt of this posting had no answer. A creation that comes late makes another contact and empties nothing."""
+def note_late(base: Base, flow: Flow, posting: Posting, attempt: int, at: dt.datetime) -> None:
+    """This attempt of the posting had no answer. A creation that comes late makes another contact and empties nothing."""
     is_new = posting.action == "create"
     sent = {name: text for name, text in sent_by(posting).items() if text or not is_new}
-    base.note_late(str(flow.target_id), sent, at)
+    base.note_late(str(flow.target_id), sent, at, attempt=f"{posting.pk}.{attempt}")
 
 
 def fields_kept_full(flow: Flow) -> frozenset[str]:

@@ -76,6 +76,7 @@ class Write:
 
     values: dict[str, str]
     version: int
+    number: int
     attempts: int = 0
 
 
@@ -98,7 +99,7 @@ class TwoSides(RuleBasedStateMachine):
     )
     def begin(self, how: str, owner: Key, writes_to: tuple[Key, ...]) -> None:
         self.how, self.owner, self.writes_to = how, owner, writes_to
-        self.numbers = itertools.count(1)
+        self.numbers, self.numbers_of_writes = itertools.count(1), itertools.count(1)
         self.clock = START
         self.sides: dict[Key, System] = {"a": System("a"), "b": System("b")}
         self.base = Base()
@@ -243,7 +244,7 @@ class TwoSides(RuleBasedStateMachine):
             return
         for key, write in self.planned.items():
             if write.attempts:
-                self.base.note_late(key, write.values, self.clock)
+                self.base.note_late(key, write.values, self.clock, attempt=f"{write.number}.{write.attempts}")
         source, old = OTHER[target], self.planned.pop(target, None)
         open_fields = {record.name for record in self.records if not record.winner}
         look = self._look(source, open_fields)
@@ -264,7 +265,7 @@ class TwoSides(RuleBasedStateMachine):
             sent = {name: look.there.sent[name] for name in meeting.carried}
             version = self.reads[target].version
             is_same_write = old is not None and (old.values, old.version) == (sent, version)
-            self.planned[target] = cast(Write, old) if is_same_write else Write(sent, version)
+            self.planned[target] = cast(Write, old) if is_same_write else Write(sent, version, next(self.numbers_of_writes))
 
     def _look(self, source: Key, open_fields: set[str]) -> Look:
         target = OTHER[source]
@@ -309,6 +310,7 @@ class TwoSides(RuleBasedStateMachine):
     def _note_alike(self, name: str, text: str) -> None:
         self.filled = self.filled | {name} if text else self.filled - {name}
         self.winners -= {(key, name) for key in self.sides}
+        self.buried -= {(key, name) for key in self.sides}
 
     def _see(self, key: Key, read: Read) -> None:
         """A value is as old as its record was when it was seen first."""
@@ -332,7 +334,10 @@ class TwoSides(RuleBasedStateMachine):
         self.winners.add((record.winner, record.name))
         won, lost = (_plain(record.values[key]) for key in (record.winner, OTHER[record.winner]))
         stands = _plain(self.sides[record.winner].values[record.name])
-        if lost and won != lost and won == stands:  # nothing has come over it unread
+        if won != stands:  # something has come over it unread
+            if (record.winner, record.name, stands) in self.given_up:
+                self.buried.add((record.winner, record.name))
+        elif lost and won != lost:
             self.beaten.add((record.winner, record.name, lost))
 
     def _send(self, target: Key, fate: str) -> None:
@@ -409,7 +414,8 @@ class TwoSides(RuleBasedStateMachine):
     def _note_unanswered(self, target: Key, write: Write) -> None:
         """All but the last attempt were in vain, as far as anybody knows."""
         if write.attempts > 1:
-            self.base.note_late(target, write.values, self.clock)
+            attempt = f"{write.number}.{write.attempts - 1}"
+            self.base.note_late(target, write.values, self.clock, attempt=attempt)
 
     def _look_up(self, target: Key) -> None:
         if target not in self.uncertain:

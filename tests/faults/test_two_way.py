@@ -202,12 +202,46 @@ def test_empty_field_that_may_be_a_late_emptying_is_asked_about_whatever_the_rul
     sides.sync()
     assert phones(sides, customer, contact) == ["020 7946 0222", ""]
     assert sides.judged() == [("phone", "open", "ask", "")]
-    with tenant_context(sides.owner):
-        told = RecordOutcome.objects.get(state=RecordOutcome.State.HELD)
-    assert told.reason.startswith(DOUBTFUL)
+    assert said(sides).startswith(DOUBTFUL)
     sides.choose(phone="stripe")
     sides.sync()
     assert phones(sides, customer, contact) == ["020 7946 0222"] * 2
+
+
+def test_choice_of_a_value_that_a_late_write_had_come_over_unread_is_asked_about_again(sides: TwoSides) -> None:
+    """What was chosen is on neither side any more, and what lost does not come over what is there."""
+    customer, contact = agreed(sides)
+    sides.rule("ask", sides.shop)
+    give_up(sides, customer, phone="020 7946 0111")
+    sides.edit(sides.shop, customer, phone="020 7946 0222")
+    sides.edit(sides.ledger, contact, phone="020 7946 0333")
+    sides.sync()
+    arrive_late(sides, contact, phone="020 7946 0111")
+    sides.choose(phone="xero")
+    sides.sync()
+    assert phones(sides, customer, contact) == ["020 7946 0222", "020 7946 0111"]
+    assert sides.judged() == [("phone", "decided", "ask", "xero"), ("phone", "open", "ask", "")]
+    assert said(sides).startswith(DOUBTFUL)
+    sides.choose(phone="stripe")
+    sides.sync()
+    assert phones(sides, customer, contact) == ["020 7946 0222"] * 2
+
+
+def test_what_stands_there_after_the_same_write_was_unanswered_twice_clashes(sides: TwoSides) -> None:
+    """Both sides agreed in between; the shop's people have changed the field and put it back a second time."""
+    customer, contact = agreed(sides)
+    before = sides.now_at(sides.shop, customer).phone
+    sides.rule("ask", sides.shop)
+    for _ in range(2):
+        give_up(sides, customer, phone="020 7946 0111")
+        sides.edit(sides.shop, customer, phone=before)
+        sides.read()
+        sides.plan(sides.forth)
+        assert sides.judged() == []
+    sides.edit(sides.ledger, contact, phone="+44 20 7946 0111")
+    sides.sync()
+    assert phones(sides, customer, contact) == [before, "+44 20 7946 0111"]
+    assert sides.judged() == [("phone", "open", "ask", "")]
 
 
 def test_what_stands_there_after_an_unanswered_write_clashes_with_what_was_decided_since(sides: TwoSides) -> None:
@@ -266,6 +300,12 @@ def agreed(sides: TwoSides) -> tuple[str, str]:
 
 def phones(sides: TwoSides, customer: str, contact: str) -> list[str]:
     return [sides.now_at(sides.shop, customer).phone, sides.now_at(sides.ledger, contact).phone]
+
+
+def said(sides: TwoSides) -> str:
+    """Why the one record that waits for a person does so."""
+    with tenant_context(sides.owner):
+        return RecordOutcome.objects.get(state=RecordOutcome.State.HELD).reason
 
 
 def give_up(sides: TwoSides, customer: str, **values: str) -> None:

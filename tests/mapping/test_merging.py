@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from marketplace.mapping.merging import (
 )
 
 NOW = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
+ATTEMPTS = itertools.count(1)
 OLD, NEW, OTHER = "020 7946 0001", "020 7946 0222", "020 7946 0333"
 
 
@@ -71,6 +73,11 @@ def agreed(phone: str = OLD) -> Base:
 
 def carried(base: Base, look: Look) -> list[str]:
     return meet(base, look).carried
+
+
+def give_up(base: Base, side: str, *, at: dt.datetime = NOW, attempt: str = "", **sent: str) -> None:
+    """What was sent to this side had no answer and is not to be seen there."""
+    base.note_late(side, sent, at, attempt=attempt or f"{next(ATTEMPTS)}.1")
 
 
 def written(base: Base, look: Look, phone: str) -> None:
@@ -171,7 +178,7 @@ def test_change_names_what_it_empties() -> None:
 def test_late_write_over_an_emptied_field_is_emptied_again() -> None:
     """Given up, emptied and carried; then the first request arrives after all."""
     base = agreed()
-    base.note_late("ledger", {"phone": NEW}, NOW)
+    give_up(base, "ledger", phone=NEW)
     written(base, seen("", OLD), "")
     look = seen("", NEW)
     for _ in range(2):
@@ -195,14 +202,14 @@ def asked(base: Base, look: Look) -> None:
 def test_empty_field_that_may_be_a_late_emptying_is_asked_about() -> None:
     """The ledger's people may have emptied it as well."""
     base = agreed()
-    base.note_late("ledger", {"phone": ""}, NOW)
+    give_up(base, "ledger", phone="")
     written(base, seen(NEW, OLD), NEW)
     asked(base, seen(NEW, ""))
 
 
 def test_nobody_is_asked_where_nothing_may_be_written() -> None:
     base = agreed()
-    base.note_late("ledger", {"phone": ""}, NOW)
+    give_up(base, "ledger", phone="")
     written(base, seen(NEW, OLD), NEW)
     assert meet(base, seen(NEW, "", rules=Rules(modes={"phone": "never"}))) == Meeting()
     assert base.asked == []
@@ -210,7 +217,7 @@ def test_nobody_is_asked_where_nothing_may_be_written() -> None:
 
 def test_late_write_is_believed_in_for_an_hour() -> None:
     base = agreed()
-    base.note_late("ledger", {"phone": NEW}, NOW)
+    give_up(base, "ledger", phone=NEW)
     written(base, seen(OTHER, OLD), OTHER)
     later = NOW + LATE_FOR + dt.timedelta(seconds=1)
     assert carried(base, turned(seen(OTHER, NEW), now=later)) == ["phone"]
@@ -220,8 +227,8 @@ def test_late_write_is_believed_in_for_an_hour() -> None:
 def test_two_late_writes_are_asked_about() -> None:
     """What people had is on neither side any more."""
     base = agreed()
-    base.note_late("shop", {"phone": NEW}, NOW)
-    base.note_late("ledger", {"phone": OTHER}, NOW + dt.timedelta(minutes=1))
+    give_up(base, "shop", phone=NEW)
+    give_up(base, "ledger", at=NOW + dt.timedelta(minutes=1), phone=OTHER)
     asked(base, seen(NEW, OTHER))
 
 
@@ -229,14 +236,14 @@ def test_late_write_over_a_value_that_had_won_is_asked_about() -> None:
     """What lost does not come over what is left of the winner's side without a word."""
     base, look = agreed(), seen(NEW, OTHER)
     meet(base, look)
-    base.note_late("shop", {"phone": "020 7946 0444"}, NOW)
+    give_up(base, "shop", phone="020 7946 0444")
     asked(base, seen("020 7946 0444", OTHER))
 
 
 def test_late_write_over_a_value_that_had_won_gives_way_to_a_new_one() -> None:
     base, look = agreed(), seen(NEW, OTHER)
     meet(base, look)
-    base.note_late("shop", {"phone": "020 7946 0444"}, NOW)
+    give_up(base, "shop", phone="020 7946 0444")
     newer = seen("020 7946 0444", "020 7946 0555")
     assert carried(base, newer) == []
     assert carried(base, turned(newer)) == ["phone"]
@@ -244,8 +251,8 @@ def test_late_write_over_a_value_that_had_won_gives_way_to_a_new_one() -> None:
 
 def test_question_about_a_late_write_ends_when_both_sides_agree() -> None:
     base = agreed()
-    base.note_late("shop", {"phone": NEW}, NOW)
-    base.note_late("ledger", {"phone": OTHER}, NOW)
+    give_up(base, "shop", phone=NEW)
+    give_up(base, "ledger", phone=OTHER)
     meet(base, seen(NEW, OTHER))
     assert base.asked == ["phone"]
     assert meet(base, seen(OTHER, OTHER, open_fields=["phone"])).ended == ["phone"]
@@ -257,7 +264,7 @@ def test_question_about_a_late_write_ends_when_both_sides_agree() -> None:
 
 def tried(before: str = "", sent: str = NEW) -> Base:
     base = agreed(before)
-    base.note_late("ledger", {"phone": sent}, NOW)
+    give_up(base, "ledger", phone=sent)
     return base
 
 
@@ -276,7 +283,7 @@ def test_side_that_still_has_what_was_tried_is_changed_once() -> None:
     base, fresh = tried(OLD), agreed()
     for one in (base, fresh):
         written(one, seen(NEW, OLD), NEW)
-    fresh.note_late("ledger", {"phone": NEW}, NOW)  # an attempt before the one that was confirmed
+    give_up(fresh, "ledger", phone=NEW)  # an attempt before the one that was confirmed
     for one in (base, fresh):
         assert carried(one, turned(seen(NEW, OTHER))) == ["phone"]
 
@@ -284,10 +291,10 @@ def test_side_that_still_has_what_was_tried_is_changed_once() -> None:
 def test_side_that_was_changed_back_while_nothing_else_changed_brings_nothing() -> None:
     base = agreed()
     base.agreed["shop"]["tax_number"], base.agreed["ledger"]["tax_number"] = ["gb1", "gb1-own"], ["gb1-own", "gb1"]
-    base.note_late("ledger", {"tax_number": "gb2"}, NOW)
+    give_up(base, "ledger", tax_number="gb2")
     for look in (own_way("gb1", "gb1-own"), turned(own_way("gb1", "gb1-own"))):
         assert meet(base, look) == Meeting()
-    base.note_late("shop", {"tax_number": "gb3"}, NOW)
+    give_up(base, "shop", tax_number="gb3")
     assert carried(base, own_way("GB 1", "gb1-own")) == ["tax_number"]  # a new spelling is no clash
 
 
@@ -300,20 +307,29 @@ def test_winner_that_was_tried_before_it_won_is_changed_when_it_is_emptied() -> 
 
 
 def test_write_that_waits_to_go_out_again_is_tried_once() -> None:
-    base = tried(OLD)
-    look = seen(OLD, OTHER, rules=Rules(owner="target"))
-    assert meet(base, look).is_for_the_way_back
-    base.note_late("ledger", {"phone": NEW}, NOW)
-    met = meet(base, look)
-    assert (met.carried, met.clashes) == ([], [])
+    base, look = agreed(), seen(OLD, OTHER, rules=Rules(owner="target"))
+    for attempt in ("7.1", "7.1"):
+        give_up(base, "ledger", phone=NEW, attempt=attempt)
+        met = meet(base, look)
+        assert met.carried == []
+    assert met.clashes == []
     assert carried(base, turned(look)) == ["phone"]
+
+
+def test_same_text_that_was_tried_again_after_a_decision_is_tried() -> None:
+    """The shop's people filled it in once more, and once more took it back: the ledger's value may be what it made of the second write."""
+    base, look = agreed(), seen(OLD, OTHER, rules=Rules(owner="target"))
+    for attempt in ("7.1", "8.1"):
+        give_up(base, "ledger", phone=NEW, attempt=attempt)
+        (clash,) = meet(base, look).clashes
+        assert clash.winner == "target"
 
 
 def test_winner_that_was_tried_and_then_emptied_clashes_with_a_new_value() -> None:
     """It may have been carried: emptying it is a change then."""
     base = agreed("")
     meet(base, seen(NEW, OTHER))
-    base.note_late("ledger", {"phone": NEW}, NOW)
+    give_up(base, "ledger", phone=NEW)
     (clash,) = meet(base, seen("", "020 7946 0555", rules=Rules(rule="ask"))).clashes
     assert (clash.source_value, clash.target_value) == ("", "020 7946 0555")
 
@@ -329,7 +345,7 @@ def test_winner_of_a_field_that_was_never_there_is_no_change_once_it_is_taken_ou
 def test_winner_that_was_tried_and_put_back_leaves_what_had_lost() -> None:
     base = agreed()
     meet(base, seen(NEW, OTHER))
-    base.note_late("ledger", {"phone": NEW}, NOW)
+    give_up(base, "ledger", phone=NEW)
     assert carried(base, turned(seen(OLD, OTHER))) == ["phone"]
 
 
@@ -339,7 +355,7 @@ def test_winner_that_was_tried_and_put_back_leaves_what_had_lost() -> None:
 def test_value_that_won_is_no_late_write_any_more() -> None:
     """The ledger's value is one we sent there once, and a person chose it."""
     base, look = agreed(), seen(OTHER, NEW)
-    base.note_late("ledger", {"phone": NEW}, NOW)
+    give_up(base, "ledger", phone=NEW)
     meet(base, look)
     decide(base, look, "phone", "target")
     assert carried(base, turned(look)) == ["phone"]
@@ -358,7 +374,7 @@ def test_winner_that_is_put_back_leaves_the_other_side_s_change() -> None:
 def test_winner_that_is_emptied_before_it_was_carried_is_carried_empty() -> None:
     """The value that won was the agreed one: a late write of ours had come over it on the other side."""
     base = agreed()
-    base.note_late("ledger", {"phone": NEW}, NOW)
+    give_up(base, "ledger", phone=NEW)
     assert carried(base, seen(OLD, NEW)) == ["phone"]
     emptied = seen("", NEW)
     assert carried(base, turned(emptied)) == []
@@ -367,7 +383,7 @@ def test_winner_that_is_emptied_before_it_was_carried_is_carried_empty() -> None
 
 def test_what_a_winner_was_before_is_not_shown() -> None:
     base = agreed()
-    base.note_late("ledger", {"phone": NEW}, NOW)
+    give_up(base, "ledger", phone=NEW)
     meet(base, seen(OLD, NEW))
     assert base.agreed["shop"]["phone"][0] == ANOTHER
     (clash,) = meet(base, seen(OTHER, "020 7946 0444", rules=Rules(rule="ask"))).clashes
@@ -511,7 +527,7 @@ def test_emptied_name_takes_the_other_side_s_new_one() -> None:
 
 def test_nothing_is_emptied_over_a_late_write_for_a_name_or_for_a_mapping() -> None:
     base = agreed()
-    base.note_late("ledger", {"phone": NEW, "name": "Ada Lovelace"}, NOW)
+    give_up(base, "ledger", phone=NEW, name="Ada Lovelace")
     ours, theirs = texts(OLD, name=""), texts(NEW, name="Ada Lovelace")
     there, back = Way(source="shop", sent=texts("", name=""), held=theirs), Way(source="ledger", sent=theirs, held=ours)
     assert carried(base, seen(OLD, NEW, there=there, back=back)) == []
@@ -567,45 +583,45 @@ def test_emptied_winner_is_carried_and_what_lost_never_comes_over_it(before: str
 
 def test_agreed_value_is_no_late_write() -> None:
     base = agreed(NEW)
-    base.note_late("ledger", {"phone": NEW}, NOW)
+    give_up(base, "ledger", phone=NEW)
     met = meet(base, turned(seen(OTHER, NEW)))
     assert (met.is_for_the_way_back, base.won) == (False, {})
 
 
 def test_late_emptying_is_not_seen_in_what_the_mapping_makes_nothing_of() -> None:
     base = agreed()
-    base.note_late("shop", {"phone": ""}, NOW)
+    give_up(base, "shop", phone="")
     unmapped = Way(source="shop", sent=texts(""), held=texts(NEW))
     assert meet(base, seen(OLD, NEW, there=unmapped)) == Meeting()
 
 
 def test_late_write_is_for_the_way_back_and_agreed_where_it_is_what_stands_there() -> None:
     base = agreed()
-    base.note_late("ledger", {"phone": NEW}, NOW)
+    give_up(base, "ledger", phone=NEW)
     assert meet(base, turned(seen(OTHER, NEW))).is_for_the_way_back
     assert base.won == {"shop": {"phone": OTHER}}
     same = agreed()
-    same.note_late("ledger", {"name": "Ada-Hart"}, NOW)
+    give_up(same, "ledger", name="Ada-Hart")
     ours, theirs = texts(OLD, name="Ada-Hart"), texts(OLD, name="ADA HART")
     there, back = Way(source="shop", sent=ours, held=theirs), Way(source="ledger", sent=theirs, held=ours)
     assert carried(same, seen(OLD, OLD, there=there, back=back)) == []
     assert same.agreed["shop"]["name"] == ["Ada-Hart", "ADA HART"]
     both = agreed()
-    both.note_late("ledger", {"name": "ADA HART"}, NOW)
-    both.note_late("shop", {"name": "Ada-Hart"}, NOW)
+    give_up(both, "ledger", name="ADA HART")
+    give_up(both, "shop", name="Ada-Hart")
     assert meet(both, seen(OLD, OLD, there=there, back=back)) == Meeting()
     assert both.agreed["shop"]["name"] == ["Ada-Hart", "ADA HART"]
 
 
-def test_every_attempt_is_awaited_for_an_hour_from_its_first() -> None:
-    base, later = Base(), NOW + dt.timedelta(minutes=10)
-    base.note_late("ledger", {"phone": NEW}, NOW)
-    base.note_late("ledger", {"phone": OTHER}, later)
-    base.note_late("ledger", {"phone": NEW}, later)
-    second = dt.timedelta(seconds=1)
+def test_every_attempt_is_awaited_for_an_hour() -> None:
+    base, later, second = Base(), NOW + dt.timedelta(minutes=10), dt.timedelta(seconds=1)
+    give_up(base, "ledger", attempt="7.1", phone=NEW)
+    give_up(base, "ledger", attempt="8.1", phone=OTHER)
+    give_up(base, "ledger", attempt="9.1", at=later, phone=NEW)
+    give_up(base, "ledger", attempt="9.1", at=later + second, phone=NEW)  # it still waits to go out again
     for at, awaited in (
         (NOW + LATE_FOR, [NEW, OTHER]),
-        (NOW + LATE_FOR + second, [OTHER]),
+        (NOW + LATE_FOR + second, [NEW]),
         (later + LATE_FOR + second, []),
     ):
         assert [text for text in (NEW, OTHER, OLD) if base.may_be_late("ledger", "phone", text, at)] == awaited

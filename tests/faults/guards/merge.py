@@ -131,8 +131,8 @@ def _() -> None:
 def _() -> None:
     note_late = Base.note_late
 
-    def note_filled(self: Base, side: str, sent: Values, at: dt.datetime) -> None:
-        note_late(self, side, {name: text for name, text in sent.items() if text}, at)
+    def note_filled(self: Base, side: str, sent: Values, at: dt.datetime, *, attempt: str) -> None:
+        note_late(self, side, {name: text for name, text in sent.items() if text}, at, attempt=attempt)
 
     replace(Base, "note_late", note_filled)
 
