@@ -265,7 +265,9 @@ class TwoSides(RuleBasedStateMachine):
             sent = {name: look.there.sent[name] for name in meeting.carried}
             version = self.reads[target].version
             is_same_write = old is not None and (old.values, old.version) == (sent, version)
-            self.planned[target] = cast(Write, old) if is_same_write else Write(sent, version, next(self.numbers_of_writes))
+            self.planned[target] = (
+                cast(Write, old) if is_same_write else Write(sent, version, next(self.numbers_of_writes))
+            )
 
     def _look(self, source: Key, open_fields: set[str]) -> Look:
         target = OTHER[source]
