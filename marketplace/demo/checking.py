@@ -7,17 +7,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db.models import Count, Sum
 
 from marketplace.cutover.models import Pair
+from marketplace.demo.walk import Walk
 from marketplace.posting.models import RecordOutcome
 from marketplace.posting.proof import proof_of
 from tenants.context import tenant
-
-if TYPE_CHECKING:
-    from marketplace.demo.job import Walk
 
 #: How each kind of document names what it is for, in whatever reference or number it carries.
 MARKS = {

@@ -11,7 +11,6 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -31,7 +30,8 @@ from marketplace.cutover.operations import UnableToMove, move_flow, resolve_pair
 from marketplace.demo.businesses import PASSWORD, Business
 from marketplace.demo.checking import Tally, check_books
 from marketplace.demo.month import Month, make_month
-from marketplace.demo.staff import Books, Entered, book_month
+from marketplace.demo.staff import Books, book_month
+from marketplace.demo.walk import Report, Walk
 from marketplace.demo.world import Simulated
 from marketplace.installations.models import Connection
 from marketplace.installations.operations import (
@@ -48,10 +48,9 @@ from marketplace.posting.models import Posting, RecordOutcome
 from marketplace.sync.models import Record, StreamState
 from tenants.choices import Role
 from tenants.context import tenant
-from tenants.models import Membership, Tenant, User
+from tenants.models import Membership, User
 from tenants.operations import create_business
 
-Report = Callable[[str], None]
 PATIENCE_SECONDS = 600.0
 PAUSE_SECONDS = 0.25
 PILOT_DAYS = 3
@@ -61,32 +60,6 @@ MISTAKES_OF_EACH = 3
 
 class DemoFailed(Exception):
     """Something the demonstration promises did not happen; the message says what."""
-
-
-@dataclass
-class Walk:
-    """One business on its way."""
-
-    business: Business
-    report: Report
-    first: dt.date
-    last: dt.date
-    owner: Tenant = field(init=False)
-    user: User = field(init=False)
-    source: Connection = field(init=False)
-    ledger: Connection = field(init=False)
-    month: Month = field(init=False)
-    books: Books = field(init=False)
-    entered: Entered = field(init=False)
-    flows: dict[str, Flow] = field(default_factory=dict)
-
-    @property
-    def shop(self) -> Simulated:
-        return Simulated(self.business.source.connector)
-
-    @property
-    def accounting(self) -> Simulated:
-        return Simulated(self.business.ledger.connector)
 
 
 def run_business(business: Business, report: Report, today: dt.date, first: dt.date, last: dt.date) -> Tally:

@@ -8,6 +8,6 @@ class InstallationsConfig(AppConfig):
 
     def ready(self) -> None:
         from marketplace.installations import tasks  # noqa: F401, PLC0415 -- registers the work functions
-        from marketplace.installations.clients import refuse_unsigned_sources  # noqa: PLC0415 -- needs loaded models
+        from marketplace.installations.registrations import refuse_unsigned_sources  # noqa: PLC0415 -- needs loaded models
 
         refuse_unsigned_sources()

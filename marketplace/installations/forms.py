@@ -8,7 +8,7 @@ from django import forms
 
 from connectors.registry import Connector
 from connectors.sdk.manifest import Setting
-from marketplace.installations.clients import unconfigured_environments
+from marketplace.installations.registrations import unconfigured_environments
 
 # What each environment means, in words for the page where it is chosen.
 ENVIRONMENT_MEANINGS = {

@@ -27,8 +27,8 @@ from marketplace.catalogue.queries import purpose_of, scopes_in_words
 from marketplace.core.clock import now, shared_now
 from marketplace.core.models import ConsentState, WebhookRoute
 from marketplace.core.work import request_work, tell_worker
-from marketplace.installations.clients import is_offered, oauth_for
 from marketplace.installations.models import Connection, ConsentEntry, Installation
+from marketplace.installations.registrations import is_offered, oauth_for
 from marketplace.installations.vault import open_sealed, seal, store_tokens
 from tenants.choices import Role
 from tenants.context import current_tenant, tenant

@@ -12,9 +12,10 @@ from connectors.sdk.errors import ConnectorError, ReconnectRequired
 from connectors.sdk.oauth import TokenSet
 from marketplace.core.models import WebhookRoute
 from marketplace.core.work import handles
-from marketplace.installations.clients import client_for, oauth_for
+from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
 from marketplace.installations.operations import destroy_tokens, note_registration
+from marketplace.installations.registrations import oauth_for
 from marketplace.installations.vault import KeyMissing, UnableToOpen, stored_tokens
 from tenants.context import tenant
 

@@ -25,8 +25,8 @@ from connectors.sdk.errors import ConfigurationError, ReconnectRequired
 from connectors.sdk.oauth import TokenSet
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
-from marketplace.installations.clients import oauth_for
 from marketplace.installations.models import Connection, ConsentEntry
+from marketplace.installations.registrations import oauth_for
 from tenants.context import tenant
 from tenants.models import Tenant
 

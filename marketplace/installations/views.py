@@ -16,7 +16,7 @@ from django.views.decorators.http import require_GET
 
 from connectors.registry import Connector, UnknownConnector, connector
 from marketplace.catalogue.queries import data_type_name, limit_in_words, purpose_of
-from marketplace.installations.clients import budget_of, environments_of, is_offered
+from marketplace.installations.clients import budget_of
 from marketplace.installations.forms import InstallForm, OrganisationForm
 from marketplace.installations.models import Connection, Installation
 from marketplace.installations.operations import (
@@ -40,6 +40,7 @@ from marketplace.installations.queries import (
     organisation_choices,
     telling_of,
 )
+from marketplace.installations.registrations import environments_of, is_offered
 from tenants.access import SHOWING, SignedInRequest, TenantRequest, member, signed_in
 from tenants.choices import Role
 from tenants.context import tenant

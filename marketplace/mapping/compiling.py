@@ -7,7 +7,6 @@ constants are literals, expressions are parsed and rebuilt from a small allowed 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,13 +20,13 @@ from marketplace.mapping.expressions import (
     named,
     text_source,
 )
+from marketplace.mapping.mapped import Fields, Mapped, ValueMap
 from marketplace.mapping.models import MappingVersion
 from marketplace.mapping.plan import Circumstances, Held, PlannedDocument, Planner
 from marketplace.mapping.steps import COUNTING_STEPS, STEP_LABELS, STEPS, as_date, as_local, as_text
 from marketplace.mapping.templates import TargetField, Template, template
 
 CACHED_VERSIONS = 256
-Fields = Callable[[Record, Circumstances], dict[str, Any]]
 
 
 class MappingError(Exception):
@@ -36,36 +35,6 @@ class MappingError(Exception):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
-
-
-class ValueMap:
-    """Option -> option. An option nobody has mapped holds the record instead of guessing."""
-
-    def __init__(self, field: TargetField, pairs: Mapping[str, str], otherwise: str) -> None:
-        self.field = field
-        self.pairs = dict(pairs)
-        self.otherwise = otherwise
-
-    def __getitem__(self, option: str) -> str:
-        chosen = self.pairs.get(option) or self.otherwise
-        if chosen:
-            return chosen
-        raise Held(
-            "unmapped",
-            f"{self.field.label}: nothing is chosen for “{option}” yet.",
-            owner="bookkeeper",
-            next_step=f"Choose what “{option}” becomes in the field mapping, then post it again.",
-        )
-
-
-@dataclass(frozen=True)
-class Mapped:
-    """A compiled mapping: `fields` evaluates every single-valued target field of a record at once; `maps` holds the value maps;
-    `write_modes` says per field when it may be sent."""
-
-    fields: Fields
-    maps: Mapping[str, ValueMap]
-    write_modes: Mapping[str, str]
 
 
 def planner_for(slug: str, version: MappingVersion) -> Planner:
@@ -101,7 +70,7 @@ def compile_spec(chosen: Template, spec: Mapping[str, Any]) -> Mapped:
 
 
 def _map_of(field: TargetField, entry: Mapping[str, Any]) -> ValueMap:
-    return ValueMap(field, entry.get("pairs", {}), str(entry.get("otherwise", "")))
+    return ValueMap(field.label, entry.get("pairs", {}), str(entry.get("otherwise", "")))
 
 
 def _generated(chosen: Template, sources: Mapping[str, Source], constants: Mapping[str, Any]) -> Fields:

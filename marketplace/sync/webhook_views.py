@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 
 from connectors.registry import UnknownConnector, connector
 from marketplace.core.clock import now
-from marketplace.installations.clients import webhook_secrets
+from marketplace.installations.registrations import webhook_secrets
 from marketplace.sync.intake import MAX_BODY_BYTES, NotGenuine, receive_delivery
 from tenants.access import public_page
 

@@ -27,7 +27,8 @@ from marketplace.cutover.models import Pair
 from marketplace.cutover.pairing import MEMORY, pair_flow
 from marketplace.demo.month import make_month
 from marketplace.installations.models import Connection
-from marketplace.mapping.compiling import Mapped, compile_spec
+from marketplace.mapping.compiling import compile_spec
+from marketplace.mapping.mapped import Mapped
 from marketplace.mapping.models import Flow, Stage
 from marketplace.mapping.plan import Circumstances, Ledger, NotPlanned
 from marketplace.mapping.templates import Template, template

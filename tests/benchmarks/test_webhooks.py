@@ -25,7 +25,7 @@ from pytest_django import Settings
 
 from marketplace.core.models import EventCopy, WebhookDelivery, WebhookRoute
 from marketplace.core.runtime.programs import stack_programs
-from marketplace.installations.clients import webhook_secrets
+from marketplace.installations.registrations import webhook_secrets
 from tenants.models import Tenant, new_schema_name
 from tests.benchmarks import bare
 from tests.benchmarks.report import print_figure, print_table

@@ -49,7 +49,7 @@ class Asker:
 def main(count: int, tenant_id: uuid.UUID, connection_id: uuid.UUID, slug: str) -> None:
     django.setup()
     from connectors.sdk.errors import ConnectorError  # noqa: PLC0415 -- needs the loaded applications
-    from marketplace.installations import clients  # noqa: PLC0415 -- the same
+    from marketplace.installations import registrations  # noqa: PLC0415 -- the same
     from marketplace.installations.vault import ConnectionToken  # noqa: PLC0415 -- the same
 
     token = ConnectionToken(tenant_id, connection_id)
@@ -61,7 +61,7 @@ def main(count: int, tenant_id: uuid.UUID, connection_id: uuid.UUID, slug: str) 
             return type(error).__name__
 
     def die() -> None:
-        clients._token_http(slug).event_hooks["response"].append(end_with_the_answer)
+        registrations._token_http(slug).event_hooks["response"].append(end_with_the_answer)
 
     askers = [Asker(ask, die) for _ in range(count)]
     print("ready", flush=True)

@@ -87,7 +87,7 @@ def _work(path: Path, seconds: float, tenant_id: uuid.UUID, connection_id: uuid.
 
 @contextmanager
 def _noted(slug: str, diary: Diary) -> Iterator[None]:
-    from marketplace.installations.clients import http_for  # noqa: PLC0415 -- needs the loaded applications
+    from marketplace.installations.registrations import http_for  # noqa: PLC0415 -- needs the loaded applications
 
     def answered(response: httpx.Response) -> None:
         if response.status_code == REFUSED:

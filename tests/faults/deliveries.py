@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from marketplace.installations.clients import webhook_secrets
+from marketplace.installations.registrations import webhook_secrets
 
 ENVIRONMENT = "simulator"
 

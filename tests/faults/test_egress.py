@@ -21,7 +21,7 @@ from connectors.sdk.egress import Egress, Resolver, is_public, resolve
 from connectors.sdk.errors import ConfigurationError, ConnectorError, OutcomeUnknown, TransientError, UnexpectedResponse
 from connectors.sdk.exchange import http_client
 from connectors.sdk.oauth import ConnectorKeys
-from marketplace.installations.clients import http_for
+from marketplace.installations.registrations import http_for
 from tests.faults.hostile_urls import FORBIDDEN_V4, SHOPS, known_here, urls
 from tests.faults.names import name_server
 from tests.installations.conftest import QuietHandler

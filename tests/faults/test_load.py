@@ -18,7 +18,7 @@ import pytest
 from pytest_django import Settings
 
 from marketplace.core.models import EventCopy, WebhookDelivery
-from marketplace.installations.clients import webhook_secrets
+from marketplace.installations.registrations import webhook_secrets
 from tests.benchmarks.driving import Business, provider
 from tests.benchmarks.test_webhooks import web
 from tests.faults.campaign import Size

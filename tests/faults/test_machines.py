@@ -29,9 +29,9 @@ from connectors.testing.faults import Fault
 from connectors.testing.simulator import Simulator
 from marketplace.audit.models import AuditEntry
 from marketplace.audit.operations import verify_trail
-from marketplace.installations import clients, rotation
-from marketplace.installations.clients import connector_keys
+from marketplace.installations import registrations, rotation
 from marketplace.installations.models import Connection
+from marketplace.installations.registrations import connector_keys
 from marketplace.installations.vault import ConnectionToken, store_tokens
 from tenants.choices import Role
 from tenants.context import tenant as tenant_context
@@ -361,7 +361,7 @@ def test_tokens_are_what_a_plain_model_says(
 
     settings.SIMULATORS = {**settings.SIMULATORS, slug: "http://simulated"}
     with in_this_process(slug) as simulated, httpx.Client(transport=httpx.WSGITransport(simulated)) as http:
-        monkeypatch.setattr(clients, "_token_http", lambda slug: http)
+        monkeypatch.setattr(registrations, "_token_http", lambda slug: http)
         given = {"owner": tenant, "user": alice, "simulated": simulated, "slug": slug, "is_strict": is_strict}
         machine = type("Machine", (RefreshMachine,), {**given, "kek": staticmethod(kek)})
         examples = size.pick(150, 5_000)

@@ -11,7 +11,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from connectors.registry import connectors, simulator
 from connectors.testing import Simulator
-from marketplace.installations.clients import connector_keys
+from marketplace.installations.registrations import connector_keys
 from tenants.models import Tenant
 from tests.installations.walking import Walk
 

@@ -13,8 +13,8 @@ from django.test import Client
 from connectors.registry import connector
 from connectors.testing import Simulator
 from marketplace.core.models import ConsentState
-from marketplace.installations.clients import environments_of, unconfigured_environments
 from marketplace.installations.models import Connection
+from marketplace.installations.registrations import environments_of, unconfigured_environments
 from tenants.context import tenant as tenant_context
 from tenants.models import Tenant
 from tests.installations.walking import Walk, text_of

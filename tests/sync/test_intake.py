@@ -19,8 +19,8 @@ from pytest_django import Settings
 from connectors.registry import connector
 from marketplace.core.clock import now
 from marketplace.core.models import EventCopy, InboxEvent, WebhookDelivery, WebhookRoute, WorkItem
-from marketplace.installations.clients import webhook_secrets
 from marketplace.installations.inbox import body_of as body_of_delivery
+from marketplace.installations.registrations import webhook_secrets
 from marketplace.installations.rotation import Rotation, reseal_deliveries
 from marketplace.installations.vault import UnableToOpen
 from marketplace.sync.intake import MAX_BODY_BYTES, NotGenuine, Received, receive_delivery

@@ -6,8 +6,8 @@ from django import template
 
 from connectors.registry import connector
 from marketplace.installations import queries
-from marketplace.installations.clients import environments_of
 from marketplace.installations.models import Connection
+from marketplace.installations.registrations import environments_of
 
 register = template.Library()
 register.filter("connection_name", queries.connection_name)

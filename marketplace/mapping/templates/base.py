@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from marketplace.mapping.mapped import Mapped
 from marketplace.mapping.plan import Circumstances, PlannedDocument
-
-if TYPE_CHECKING:
-    from marketplace.mapping.compiling import Mapped
 
 Build = Callable[[Any, "Mapped", Circumstances], list[PlannedDocument]]
 

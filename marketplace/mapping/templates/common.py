@@ -6,13 +6,11 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from connectors.sdk.records import DocumentLine, Party, SaleLine, Tax
+from marketplace.mapping.mapped import Mapped, ValueMap
 from marketplace.mapping.plan import Circumstances, Held
-
-if TYPE_CHECKING:
-    from marketplace.mapping.compiling import Mapped, ValueMap
 
 #: A difference up to this is rounding and gets a line of its own; above it a person has to look.
 ROUNDING_CAP = Decimal("0.05")

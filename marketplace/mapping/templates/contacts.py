@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from connectors.sdk.records import Address, Customer
+from marketplace.mapping.mapped import Mapped
 from marketplace.mapping.merging import ADDRESS_PARTS, FIELDS, Rules, is_same, only, texts_of
 from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocument
 from marketplace.mapping.templates.base import TargetField, Template, of_field
-
-if TYPE_CHECKING:
-    from marketplace.mapping.compiling import Mapped
 
 CHANGES = "changes"  # the purpose of what is written to a contact that is known already
 

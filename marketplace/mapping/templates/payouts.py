@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from connectors.sdk.records import BankTransfer, Expense, Party, Payout
+from marketplace.mapping.mapped import Mapped
 from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocument
 from marketplace.mapping.templates.base import NOTHING, TargetField, Template, of_constant, of_expression, of_field
 from marketplace.mapping.templates.common import check_ledger_accounts, open_date
-
-if TYPE_CHECKING:
-    from marketplace.mapping.compiling import Mapped
 
 BANKS = ("bank", "asset")
 

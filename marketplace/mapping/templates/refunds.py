@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from connectors.sdk.records import CreditNote, CustomerPayment, Refund, SalePayment
+from marketplace.mapping.mapped import Mapped
 from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocument
 from marketplace.mapping.steps import as_date
 from marketplace.mapping.templates.base import TargetField, Template, of_map
@@ -19,9 +19,6 @@ from marketplace.mapping.templates.common import (
     with_rounding,
 )
 from marketplace.mapping.templates.sales import MONEY_IN, sale_fields
-
-if TYPE_CHECKING:
-    from marketplace.mapping.compiling import Mapped
 
 
 def build_refund(refund: Refund, mapped: Mapped, circumstances: Circumstances) -> list[PlannedDocument]:

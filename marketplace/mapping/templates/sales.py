@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connectors.sdk.records import CustomerPayment, Deal, Invoice, Order, SalePayment
+from marketplace.mapping.mapped import Mapped
 from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocument
 from marketplace.mapping.steps import as_date
 from marketplace.mapping.templates.base import (
@@ -26,9 +27,6 @@ from marketplace.mapping.templates.common import (
     tax_mode_of,
     with_rounding,
 )
-
-if TYPE_CHECKING:
-    from marketplace.mapping.compiling import Mapped
 
 INCOME = ("income",)
 MONEY_IN = ("bank", "asset", "liability")

@@ -14,8 +14,8 @@ from connectors.sdk.errors import ReconnectRequired
 from marketplace.audit import operations as audit
 from marketplace.audit.models import AuditEntry
 from marketplace.core.models import ConsentState
-from marketplace.installations import clients, vault
 from marketplace.installations import operations as connecting
+from marketplace.installations import registrations, vault
 from marketplace.mapping import expressions, steps
 from tenants import access, confirming, context, queries, tasks
 from tenants.backend.base import DatabaseWrapper
@@ -338,7 +338,7 @@ def _() -> None:
     noticed_by="tests/installations/test_environments.py::test_nothing_starts_where_webhooks_of_an_offered_provider_cannot_be_checked",
 )
 def _() -> None:
-    replace(clients, "refuse_unsigned_sources", lambda: None)
+    replace(registrations, "refuse_unsigned_sources", lambda: None)
 
 
 @guard(
