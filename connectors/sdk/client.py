@@ -110,7 +110,7 @@ class Access:
 
     `sending` is held during each write: it is entered after all waiting, right before the first byte; what it raises keeps the write
     from being sent. `patience`: the longest that one exchange and its repetitions may take in seconds, where that is shorter than
-    the connector's own.
+    the connector's own. `base_currency` is what the organisation keeps its books in, where that is known.
     """
 
     token: Token
@@ -121,6 +121,7 @@ class Access:
     budget: Budget = field(default_factory=NoBudget)
     sending: Callable[[], AbstractContextManager[None]] = nullcontext
     patience: float | None = None
+    base_currency: str = ""
     sleep: Callable[[float], None] = time.sleep
 
 

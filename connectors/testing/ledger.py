@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -22,7 +22,10 @@ Author = Literal["connector", "staff", "provider"]
 Action = Literal["create", "update", "void", "delete"]
 ZERO = Decimal(0)
 #: The accounts a document books on without naming them.
-RECEIVABLE, TAX = "accounts receivable", "sales tax"
+RECEIVABLE, TAX, EXCHANGE = "accounts receivable", "sales tax", "exchange gain or loss"
+#: A document that an entry settles: its data type, its id, and how much of it.
+Settlement = tuple[str, str, Decimal]
+InBase = Callable[[str, Decimal, Decimal | None], Decimal]
 AUTHORS: tuple[str, ...] = ("connector", "staff", "provider")
 
 
@@ -33,7 +36,17 @@ class Ledger:
         self._lines = store["_ledger"]
         self._store = store
 
-    def append(self, *, at: dt.datetime, organisation: str, by: Author, action: Action, record: Record) -> None:
+    def append(
+        self,
+        *,
+        at: dt.datetime,
+        organisation: str,
+        by: Author,
+        action: Action,
+        record: Record,
+        settles: Iterable[Settlement] = (),
+        tax: Decimal = ZERO,
+    ) -> None:
         seq = self._store.next_id("_ledger")
         line = {
             "seq": seq,
@@ -42,8 +55,9 @@ class Ledger:
             "by": by,
             "action": action,
             **summary(record),
-            "movements": {account: str(amount) for account, amount in movements(record).items()},
+            "movements": {account: str(amount) for account, amount in movements(record, tax).items()},
             "rate": str(getattr(record, "exchange_rate", None) or ""),
+            "settles": [[data_type, id, str(amount)] for data_type, id, amount in settles],
         }
         self._lines.put(str(seq), line)
 
@@ -59,23 +73,18 @@ class Ledger:
         return [line for line in last.values() if line["action"] not in ("void", "delete")]
 
     def moved(
-        self,
-        organisation: str,
-        *,
-        until: dt.date,
-        in_base: Callable[[str, Decimal, Decimal | None], Decimal],
-        since: dt.date = dt.date.min,
+        self, organisation: str, *, until: dt.date, in_base: InBase, since: dt.date = dt.date.min
     ) -> dict[str, Decimal]:
         """What the documents of some days book on each account, in the base currency: `in_base` converts from a currency, at the
-        rate a document names. What rounding leaves of it goes with its first account."""
+        rate a document names. What a payment takes off the receivables is what stood there, so the difference to what came in at
+        its own rate is a gain or loss."""
+        standing = self.standing(organisation)
+        cleared = _cleared(standing, in_base)
         sums: dict[str, Decimal] = {}
-        for line in self.standing(organisation):
+        for line in standing:
             if not line["movements"] or not since <= dt.date.fromisoformat(line["date"]) <= until:
                 continue
-            rate = Decimal(line["rate"]) if line.get("rate") else None
-            booked = {name: in_base(line["currency"], Decimal(text), rate) for name, text in line["movements"].items()}
-            booked[next(iter(booked))] -= sum(booked.values(), ZERO)
-            for name, amount in booked.items():
+            for name, amount in _booked(line, in_base, cleared.get(line["seq"])).items():
                 sums[name] = sums.get(name, ZERO) + amount
         return sums
 
@@ -93,17 +102,57 @@ class Ledger:
         }
 
 
-def movements(record: Record) -> dict[str, Decimal]:
+def _booked(line: dict[str, Any], in_base: InBase, cleared: Decimal | None) -> dict[str, Decimal]:
+    """A document in the base currency. What rounding leaves of it goes with its last account."""
+    moved, rate = {name: Decimal(text) for name, text in line["movements"].items()}, _rate(line)
+    booked = {name: in_base(line["currency"], amount, rate) for name, amount in moved.items()}
+    if cleared is not None:
+        booked[RECEIVABLE] = cleared.copy_sign(moved[RECEIVABLE])
+        booked[EXCHANGE] = -sum(booked.values(), ZERO)
+    else:
+        booked[list(booked)[-1]] -= sum(booked.values(), ZERO)
+    return booked
+
+
+def _cleared(standing: Iterable[dict[str, Any]], in_base: InBase) -> dict[int, Decimal]:
+    """What each payment takes off the receivables, in the base currency: of each document, in turn, so that nothing is left of what
+    is paid in full. What settles nothing that still stands counts at the payment's own rate."""
+    lines = sorted(standing, key=lambda line: line["seq"])
+    documents = {(line["data_type"], line["id"]): line for line in lines if line["movements"]}
+    settled: dict[tuple[str, str], Decimal] = {}
+    cleared: dict[int, Decimal] = {}
+    for line in lines:
+        if not line.get("settles") or RECEIVABLE not in line["movements"]:
+            continue
+        rest, base = abs(Decimal(line["movements"][RECEIVABLE])), ZERO
+        for data_type, id, text in line["settles"]:
+            document = documents.get((data_type, id))
+            if document is None:
+                continue
+            before, amount = settled.get((data_type, id), ZERO), Decimal(text)
+            settled[data_type, id] = before + amount
+            rest -= amount
+            base += in_base(line["currency"], before + amount, _rate(document))
+            base -= in_base(line["currency"], before, _rate(document))
+        cleared[line["seq"]] = base + in_base(line["currency"], rest, _rate(line))
+    return cleared
+
+
+def _rate(line: dict[str, Any]) -> Decimal | None:
+    return Decimal(line["rate"]) if line.get("rate") else None
+
+
+def movements(record: Record, tax: Decimal = ZERO) -> dict[str, Decimal]:
     """What a document books, in its own currency. What is a draft or void books nothing, and neither does a contact."""
     if getattr(record, "status", "") in ("draft", "void"):
         return {}
     moved: dict[str, Decimal] = {}
-    for account, amount in _bookings(record):
+    for account, amount in _bookings(record, tax):
         moved[account] = moved.get(account, ZERO) + amount
     return {account: amount for account, amount in moved.items() if amount}
 
 
-def _bookings(record: Record) -> list[tuple[str, Decimal]]:
+def _bookings(record: Record, tax: Decimal) -> list[tuple[str, Decimal]]:
     match record:
         case Document():
             sign = Decimal(-1) if isinstance(record, Invoice) else Decimal(1)
@@ -122,7 +171,11 @@ def _bookings(record: Record) -> list[tuple[str, Decimal]]:
         case BankTransfer():
             return [(record.to_ledger_account, record.amount), (record.from_ledger_account, -record.amount)]
         case Expense():
-            return [(record.ledger_account, record.amount), (record.paid_from_ledger_account, -record.amount)]
+            return [
+                (record.paid_from_ledger_account, -record.amount),
+                (TAX, tax),
+                (record.ledger_account, record.amount - tax),
+            ]
     return []
 
 

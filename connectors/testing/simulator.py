@@ -9,6 +9,7 @@ import time
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +22,7 @@ from connectors.sdk.records import Record
 from connectors.testing.consent import Consent
 from connectors.testing.control import Control
 from connectors.testing.faults import INSTEAD, Fault, Faults, answer_instead, spoilt
-from connectors.testing.ledger import Action, Author, Ledger
+from connectors.testing.ledger import ZERO, Action, Author, Ledger, Settlement
 from connectors.testing.oauth_server import Grant, OAuthRules, OAuthServer
 from connectors.testing.outbox import Delivery, Habits, Outbox
 from connectors.testing.routing import Refused, route_map
@@ -157,9 +158,21 @@ class Simulator(Consent):
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         return token if kind.lower() == "bearer" else ""
 
-    def append_ledger(self, *, organisation: str, by: Author, action: Action, record: Record) -> None:
-        """`by` is `connector` for everything that arrived through the API."""
-        self.ledger.append(at=self.now(), organisation=organisation, by=by, action=action, record=record)
+    def append_ledger(
+        self,
+        *,
+        organisation: str,
+        by: Author,
+        action: Action,
+        record: Record,
+        settles: Iterable[Settlement] = (),
+        tax: Decimal = ZERO,
+    ) -> None:
+        """`by` is `connector` for everything that arrived through the API. `settles` are the documents a payment pays; `tax` is how
+        much of an expense is tax, of which the record names only the rate."""
+        self.ledger.append(
+            at=self.now(), organisation=organisation, by=by, action=action, record=record, settles=settles, tax=tax
+        )
 
     def emit(self, organisation: str, delivery: Delivery) -> None:
         """Queue a webhook delivery; it is sent once this call's work is kept."""

@@ -58,5 +58,6 @@ def client_for(
         budget=budget_of(connection),
         sending=sending,
         patience=patience,
+        base_currency=connection.base_currency,
     )
     return found.client(access, http_for(connection.connector))

@@ -235,10 +235,13 @@ def _absent(id: str) -> RecordRejected:
     return RecordRejected(f"Transaction {id} is not in QuickBooks any more.", code="missing_reference")
 
 
-def each(drafts: Sequence[Draft], build: Callable[[Draft], tuple[str, Json]]) -> list[Prepared]:
+def each(drafts: Sequence[Draft | RecordRejected], build: Callable[[Draft], tuple[str, Json]]) -> list[Prepared]:
     """Bodies in order; a draft that cannot be built stands as its own refusal and stops no other."""
     prepared: list[Prepared] = []
     for draft in drafts:
+        if isinstance(draft, RecordRejected):
+            prepared.append(draft)
+            continue
         try:
             prepared.append(build(draft))
         except RecordRejected as refused:

@@ -17,6 +17,14 @@ from connectors.sdk.errors import (
 THROTTLE_SECONDS = 60.0
 
 
+class Faulty(UnexpectedResponse):
+    """A whole request that QuickBooks refused for what it says, in its own words: not an answer nobody can read."""
+
+    def __init__(self, user_message: str, *, fault: dict[str, Any], detail: str) -> None:
+        super().__init__(user_message, detail=detail)
+        self.fault = fault
+
+
 def fault_of(body: Any) -> dict[str, Any] | None:
     """The fault inside an answer, whichever of QuickBooks' three spellings it came in, as {"type", "errors"}."""
     if not isinstance(body, dict):
@@ -56,7 +64,7 @@ def refusal(fault: dict[str, Any], *, status: int, pause: float = THROTTLE_SECON
         return ConfigurationError(sentence, detail=technical)
     if code == "6190":
         return ConfigurationError(_SUBSCRIPTION, detail=technical)
-    return UnexpectedResponse(f"QuickBooks did not understand a request: {first['message']}.", detail=technical)
+    return Faulty(f"QuickBooks did not understand a request: {first['message']}.", fault=fault, detail=technical)
 
 
 def technical_text(fault: dict[str, Any], status: int) -> str:

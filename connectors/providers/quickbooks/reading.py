@@ -240,8 +240,12 @@ def ledger_account(row: Json) -> LedgerAccount:
 
 
 def tax_rate(row: Json, percent_by_rate: dict[str, Decimal]) -> TaxRate:
-    """A tax code with the sum of its sales rates. The codes TAX and NON of a company in the United States have none."""
-    details = (row.get("SalesTaxRateList") or {}).get("TaxRateDetail", [])
+    """A tax code with the sum of its rates for sales, or for purchases where it has no others. The codes TAX and NON of a company in
+    the United States have none."""
+    sales, purchases = (
+        (row.get(name) or {}).get("TaxRateDetail", []) for name in ("SalesTaxRateList", "PurchaseTaxRateList")
+    )
+    details = sales or purchases
     percent = sum((percent_by_rate.get(ref(detail, "TaxRateRef"), Decimal(0)) for detail in details), Decimal(0))
     return TaxRate(
         id=text(row, "Id"),
@@ -249,6 +253,7 @@ def tax_rate(row: Json, percent_by_rate: dict[str, Decimal]) -> TaxRate:
         name=text(row, "Name"),
         rate=percent / 100,
         is_archived=not row.get("Active", True),
+        is_for_sales=bool(sales) or not purchases,
     )
 
 
@@ -342,6 +347,7 @@ def deposit(row: Json) -> Expense:
         supplier=Party(id=ref(detail, "Entity"), name=ref_name(detail, "Entity")),
         description=str(first.get("Description") or ""),
         reference=note_reference(row),
+        tax_rate=tax_code(detail),
         status="void" if is_voided(row, total) else "open",
     )
 

@@ -33,12 +33,13 @@ from connectors.providers.quickbooks.simulator_chart import (
 from connectors.providers.quickbooks.simulator_documents import Documents
 from connectors.providers.quickbooks.simulator_faults import (
     Faulted,
+    business,
     invalid_value,
     missing,
     too_long,
     unsupported,
 )
-from connectors.providers.quickbooks.simulator_ledger import as_record
+from connectors.providers.quickbooks.simulator_ledger import as_record, settlements, tax_of
 from connectors.providers.quickbooks.simulator_pages import Pages
 from connectors.providers.quickbooks.simulator_query import moment, parse, run
 from connectors.providers.quickbooks.simulator_reports import trial_balance_report
@@ -200,7 +201,14 @@ class QuickBooksSimulator(Pages):
         if action in ("void", "delete"):
             verb = "void" if action == "void" else "delete"
         if record is not None:
-            self.append_ledger(organisation=organisation, by=by, action=verb, record=record)
+            self.append_ledger(
+                organisation=organisation,
+                by=by,
+                action=verb,
+                record=record,
+                settles=settlements(entity, row),
+                tax=tax_of(entity, row),
+            )
 
     # ------------------------------------------------------------------ calls
 
@@ -252,6 +260,10 @@ class QuickBooksSimulator(Pages):
     def trial_balance(self, request: Request, realm: str) -> Response:
         work = partial(trial_balance_report, ledger=self.ledger, args=request.args, time=self._time())
         return self._call(request, realm, work, tells_time=False)
+
+    @route("GET", f"{BASE}/exchangerate")
+    def exchange_rate(self, request: Request, realm: str) -> Response:
+        return self._call(request, realm, lambda books: {"ExchangeRate": _quoted(books, request.args)})
 
     @route("GET", f"{BASE}/<entity>/<id>")
     def read(self, request: Request, realm: str, entity: str, id: str) -> Response:
@@ -438,6 +450,21 @@ def _entity(name: str) -> str:
     if found is None:
         raise Faulted("500", "Unsupported Operation", f"Operation on {name} is not supported.")
     return found
+
+
+def _quoted(books: Books, args: Mapping[str, str]) -> Json:
+    """The company's rate of a currency on a day, today's without one."""
+    code, day = args.get("sourcecurrencycode", ""), books.date({"TxnDate": args.get("asofdate", "")})
+    if code not in currencies(books.organisation):
+        raise business(f"The currency is not active in this company: {code}.")
+    return {
+        "SyncToken": "0",
+        "domain": "QBO",
+        "AsOfDate": day,
+        "SourceCurrencyCode": code,
+        "Rate": books.rate(code, day),
+        "TargetCurrencyCode": books.home,
+    }
 
 
 def _since(value: str) -> dt.datetime:

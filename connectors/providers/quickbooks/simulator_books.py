@@ -50,11 +50,11 @@ class Books:
     def home(self) -> str:
         return str(self.organisation["base_currency"])
 
-    def rate(self, currency: str) -> Decimal:
-        """Home units for one unit of a currency. `rates` of the company are today's."""
-        today = self.organisation.get("rates", {})
-        if currency in today:
-            return Decimal(today[currency])
+    def rate(self, currency: str, day: str = "") -> Decimal:
+        """Home units for one unit of a currency. `rates` of the company are today's, `rates_on` those of certain days."""
+        on_day = self.organisation.get("rates_on", {}).get(day, {})
+        if rate := {**self.organisation.get("rates", {}), **on_day}.get(currency):
+            return Decimal(rate)
         return RATES.get((self.home, currency), Decimal(1))
 
     @property

@@ -12,6 +12,7 @@ UNDEPOSITED = "4"
 RECEIVABLE = "84"
 TAX_PAYABLE = "90"
 RETAINED_EARNINGS = "2"
+EXCHANGE_GAIN = "64"
 DEFAULT_ITEM = "1"
 
 #: id, number, name, type, subtype
@@ -37,7 +38,7 @@ ACCOUNTS: tuple[tuple[str, str, str, str, str], ...] = (
     ("61", "6000", "Payment processing fees", "Expense", "BankCharges"),
     ("62", "6010", "Shop platform fees", "Expense", "BankCharges"),
     ("63", "6900", "Rounding differences", "Expense", "OtherMiscellaneousServiceCost"),
-    ("64", "6910", "Exchange gain or loss", "Other Expense", "ExchangeGainOrLoss"),
+    (EXCHANGE_GAIN, "6910", "Exchange gain or loss", "Other Expense", "ExchangeGainOrLoss"),
 )
 
 CLASSIFICATION = {
@@ -119,8 +120,8 @@ def tax_codes(country: str) -> Iterator[tuple[str, Json]]:
         return
     for id, name, description, _ in BRITISH_CODES if country == "GB" else OTHER_CODES:
         detail = {"TaxRateRef": {"value": id, "name": name}, "TaxTypeApplicable": "TaxOnAmount", "TaxOrder": 0}
-        rates = {"TaxRateDetail": [detail]}
-        yield id, _tax_code(name, description, is_taxable=True) | {"TaxGroup": True, "SalesTaxRateList": rates}
+        rates: Json = {name: {"TaxRateDetail": [detail]} for name in ("SalesTaxRateList", "PurchaseTaxRateList")}
+        yield id, _tax_code(name, description, is_taxable=True) | {"TaxGroup": True} | rates
 
 
 def _tax_code(name: str, description: str, *, is_taxable: bool) -> Json:

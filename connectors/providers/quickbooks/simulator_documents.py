@@ -9,24 +9,14 @@ from typing import Any
 from connectors.providers.quickbooks import simulator_faults as faults
 from connectors.providers.quickbooks.simulator_books import READ_ONLY, Books
 from connectors.providers.quickbooks.simulator_chart import DEFAULT_ITEM, RECEIVABLE, UNDEPOSITED
-from connectors.providers.quickbooks.simulator_tax import (
-    UNTOLD,
-    ZERO,
-    Rate,
-    TaxedLine,
-    amount,
-    line_amount,
-    net_of,
-    rounded,
-    totals,
-)
+from connectors.providers.quickbooks.simulator_money import DEPOSITABLE, deposit, purchase, transfer
+from connectors.providers.quickbooks.simulator_rules import currency_of, exchange_rate, in_home_currency, line_tax
+from connectors.providers.quickbooks.simulator_tax import UNTOLD, ZERO, TaxedLine, amount, line_amount, net_of, totals
 
 Json = dict[str, Any]
 
 SALES = ("Invoice", "CreditMemo", "RefundReceipt")
 NUMBER_LENGTH = 21
-DEPOSITABLE = ("Bank", "Other Current Asset")
-PAYING = {"Cash": ("Bank",), "Check": ("Bank",), "CreditCard": ("Credit Card",)}
 LOCATED = (
     "BillAddr",
     "ShipAddr",
@@ -57,7 +47,11 @@ class Documents:
         allow_duplicates: bool = False,
         is_staff: bool = False,
     ) -> Json:
-        """People in the company may pass the closing date with its password; the API may not."""
+        """People in the company may pass the closing date with its password; the API may not. On their pages QuickBooks fills in the
+        exchange rate of the day; from the API, a rate that is left out is 1."""
+        if is_staff and not body.get("ExchangeRate"):
+            currency = self.books.reference(body, "CurrencyRef") or self.books.home
+            body = {**body, "ExchangeRate": self.books.rate(currency, self.books.date(body))}
         document = self._build(entity, body)
         if not is_staff:
             self.books.check_open(document["TxnDate"])
@@ -128,17 +122,14 @@ class Documents:
     def _build(self, entity: str, body: Json) -> Json:
         if entity in SALES:
             return self._sales(entity, body)
-        return {
-            "Payment": self._payment,
-            "Transfer": self._transfer,
-            "Purchase": self._purchase,
-            "Deposit": self._deposit,
-        }[entity](body)
+        if entity == "Payment":
+            return self._payment(body)
+        return {"Transfer": transfer, "Purchase": purchase, "Deposit": deposit}[entity](self.books, body)
 
     def _sales(self, entity: str, body: Json) -> Json:
         books = self.books
         customer = self._customer(body)
-        currency = self._currency_of(body, customer)
+        currency = currency_of(books, body, customer)
         mode = "" if books.is_american else str(body.get("GlobalTaxCalculation") or "TaxExcluded")
         lines, taxed = self._lines(body, mode)
         detail = body.get("TxnTaxDetail") or {}
@@ -159,7 +150,7 @@ class Documents:
             "PrintStatus": body.get("PrintStatus") or "NotSet",
             "EmailStatus": body.get("EmailStatus") or "NotSet",
             **({"GlobalTaxCalculation": mode} if mode else {}),
-            **self._in_home_currency(body, currency, summed.total),
+            **in_home_currency(books, body, currency, summed.total),
         }
         return document | self._settlement(entity, body, document)
 
@@ -210,28 +201,6 @@ class Documents:
             raise faults.missing("CustomerRef")
         return self.books.active("Customer", id)
 
-    def _currency_of(self, body: Json, person: Json) -> str:
-        theirs = self.books.reference(person, "CurrencyRef")
-        currency = self.books.currency(body, theirs)
-        if currency != theirs:
-            raise faults.business(
-                "Business Validation Error: You can only use one foreign currency per transaction; the customer or "
-                f"vendor uses {theirs}."
-            )
-        return currency
-
-    def _in_home_currency(self, body: Json, currency: str, total: Decimal) -> Json:
-        if currency == self.books.home:
-            return {}
-        given = body.get("ExchangeRate")
-        rate = amount(given, "ExchangeRate") if given else self.books.rate(currency)
-        return {"ExchangeRate": rate, "HomeTotalAmt": rounded(total * rate)}
-
-    def _rate(self, body: Json, currency: str, total: Decimal) -> Json:
-        """The exchange rate alone, for transactions that tell no home total."""
-        converted = self._in_home_currency(body, currency, total)
-        return {name: value for name, value in converted.items() if name == "ExchangeRate"}
-
     # ------------------------------------------------------------------ lines
 
     def _lines(self, body: Json, mode: str) -> tuple[list[Json], list[TaxedLine]]:
@@ -251,7 +220,7 @@ class Documents:
         books, detail = self.books, line.get("SalesItemLineDetail") or {}
         item = books.active("Item", books.reference(detail, "ItemRef") or DEFAULT_ITEM)
         account = books.active("Account", item["IncomeAccountRef"]["value"])
-        code, rates = self._tax(detail, mode)
+        code, rates = line_tax(books, detail, mode)
         net, gross = line_amount(line), None
         if mode == "TaxInclusive":
             said = detail.get("TaxInclusiveAmt")
@@ -269,32 +238,12 @@ class Documents:
         row = {**description, "Amount": net, "DetailType": "SalesItemLineDetail", "SalesItemLineDetail": kept}
         return row, TaxedLine(net, gross, rates)
 
-    def _tax(self, detail: Json, mode: str) -> tuple[str, tuple[Rate, ...]]:
-        """The line's tax code and its rates. In the United States QuickBooks knows the rate itself."""
-        books, code = self.books, self.books.reference(detail, "TaxCodeRef")
-        if books.is_american:
-            if code not in ("", "TAX", "NON"):
-                raise faults.invalid_reference("TaxCode", code)
-            rate = books.get("TaxRate", "3")
-            return code or "NON", (Rate("3", rate["RateValue"]),) if code == "TAX" else ()
-        if not code and mode == "NotApplicable":
-            return "", ()
-        if not code:
-            raise faults.business(
-                "Business Validation Error: Make sure all your transactions have a VAT rate before you save."
-            )
-        row = books.active("TaxCode", code, "TaxCode")
-        if mode == "NotApplicable":
-            return code, ()
-        ids = [part["TaxRateRef"]["value"] for part in row["SalesTaxRateList"]["TaxRateDetail"]]
-        return code, tuple(Rate(id, books.get("TaxRate", id)["RateValue"]) for id in ids)
-
     # ------------------------------------------------------------------ payments
 
     def _payment(self, body: Json) -> Json:
         books = self.books
         customer = self._customer(body)
-        currency = self._currency_of(body, customer)
+        currency = currency_of(books, body, customer)
         if body.get("TotalAmt") in (None, ""):
             raise faults.missing("TotalAmt")
         total = amount(body["TotalAmt"], "TotalAmt")
@@ -317,7 +266,7 @@ class Documents:
             "UnappliedAmt": total - applied,
             "ProcessPayment": False,
             "Line": [self._payment_line(line, customer["Id"]) for line in lines],
-            **self._rate(body, currency, total),
+            **exchange_rate(books, body, currency),
         }
 
     def _payment_line(self, line: Json, customer_id: str) -> Json:
@@ -367,142 +316,6 @@ class Documents:
             applied = sum((line["Amount"] for line in kept), ZERO)
             unapplied = payment["TotalAmt"] - applied
             self.books.save("Payment", {**payment, "Line": kept, "UnappliedAmt": unapplied}, is_edit=False)
-
-    # ------------------------------------------------------------------ money moved and spent
-
-    def _transfer(self, body: Json) -> Json:
-        books = self.books
-        source, target = books.account(body, "FromAccountRef"), books.account(body, "ToAccountRef")
-        if source["Id"] == target["Id"]:
-            raise faults.business("Business Validation Error: A transfer needs two different accounts.")
-        if {source["Classification"], target["Classification"]} & {"Revenue", "Expense"}:
-            raise faults.business("Business Validation Error: Transfers are between balance sheet accounts only.")
-        if body.get("Amount") in (None, ""):
-            raise faults.missing("Amount")
-        total = amount(body["Amount"], "Amount")
-        if total <= 0:
-            raise faults.business("Business Validation Error: The transaction amount must be greater than 0.")
-        currency = books.currency(body, books.home)
-        return {
-            **({"PrivateNote": body["PrivateNote"]} if body.get("PrivateNote") else {}),
-            "TxnDate": books.date(body),
-            "CurrencyRef": {"value": currency},
-            "FromAccountRef": books.account_ref(source),
-            "ToAccountRef": books.account_ref(target),
-            "Amount": total,
-            **self._rate(body, currency, total),
-        }
-
-    def _deposit(self, body: Json) -> Json:
-        """Money straight into an account, not the takings that wait among the undeposited funds."""
-        books = self.books
-        account = books.account(body, "DepositToAccountRef", DEPOSITABLE)
-        currency = books.currency(body, books.home)
-        if not body.get("Line"):
-            raise faults.missing("Line")
-        lines = [self._deposit_line(line, str(number)) for number, line in enumerate(body["Line"], 1)]
-        total = sum((line["Amount"] for line in lines), ZERO)
-        if total <= 0:
-            raise faults.business("Business Validation Error: The transaction amount must be greater than 0.")
-        return {
-            **({"PrivateNote": body["PrivateNote"]} if body.get("PrivateNote") else {}),
-            "TxnDate": books.date(body),
-            "CurrencyRef": {"value": currency},
-            "DepositToAccountRef": books.account_ref(account),
-            "Line": lines,
-            "TotalAmt": total,
-            **self._rate(body, currency, total),
-        }
-
-    def _deposit_line(self, line: Json, id: str) -> Json:
-        if line.get("DetailType") != "DepositLineDetail":
-            raise faults.invalid_value("DetailType", line.get("DetailType"))
-        detail = line.get("DepositLineDetail") or {}
-        account, entity = self.books.account(detail, "AccountRef"), detail.get("Entity") or {}
-        payee = self.books.active(entity.get("type") or "Vendor", str(entity["value"])) if entity.get("value") else None
-        named = {"value": payee["Id"], "name": payee["DisplayName"], "type": entity.get("type")} if payee else {}
-        return {
-            "Id": id,
-            "LineNum": int(id),
-            **({"Description": line["Description"]} if line.get("Description") else {}),
-            "Amount": line_amount(line),
-            "DetailType": "DepositLineDetail",
-            "DepositLineDetail": {
-                "AccountRef": self.books.account_ref(account),
-                **({"Entity": named} if named else {}),
-            },
-        }
-
-    def _purchase(self, body: Json) -> Json:
-        books = self.books
-        kind = str(body.get("PaymentType") or "")
-        if kind not in PAYING:
-            raise faults.missing("PaymentType") if not kind else faults.invalid_value("PaymentType", kind)
-        account = books.account(body, "AccountRef", PAYING[kind])
-        books.check_length(body, "DocNumber", NUMBER_LENGTH)
-        entity = body.get("EntityRef") or {}
-        payee = books.active(entity.get("type") or "Vendor", str(entity["value"])) if entity.get("value") else None
-        currency = self._currency_of(body, payee) if payee else books.currency(body, books.home)
-        mode = "" if books.is_american else str(body.get("GlobalTaxCalculation") or "TaxExcluded")
-        lines, taxed = self._expense_lines(body, mode)
-        summed = totals(taxed, mode=mode, override=None)
-        named = (
-            {"value": payee["Id"], "name": payee["DisplayName"], "type": entity.get("type") or "Vendor"}
-            if payee
-            else {}
-        )
-        return {
-            **{name: body[name] for name in ("PrivateNote", "DocNumber", "CustomField") if body.get(name)},
-            "TxnDate": books.date(body),
-            "CurrencyRef": {"value": currency},
-            "AccountRef": books.account_ref(account),
-            "PaymentType": kind,
-            "Credit": bool(body.get("Credit", False)),
-            **({"EntityRef": named} if named else {}),
-            "Line": lines,
-            "TotalAmt": summed.total,
-            **({"TxnTaxDetail": {"TotalTax": summed.tax, "TaxLine": summed.tax_lines}} if summed.tax_lines else {}),
-            **({"GlobalTaxCalculation": mode} if mode else {}),
-            **self._rate(body, currency, summed.total),
-        }
-
-    def _expense_lines(self, body: Json, mode: str) -> tuple[list[Json], list[TaxedLine]]:
-        if not body.get("Line"):
-            raise faults.missing("Line")
-        lines, taxed = [], []
-        for number, line in enumerate(body["Line"], 1):
-            if line.get("DetailType") != "AccountBasedExpenseLineDetail":
-                raise faults.invalid_value("DetailType", line.get("DetailType"))
-            detail = line.get("AccountBasedExpenseLineDetail") or {}
-            account = self.books.account(detail, "AccountRef")
-            code, rates = self._expense_tax(detail, mode)
-            net, gross = line_amount(line), None
-            if mode == "TaxInclusive":
-                said = detail.get("TaxInclusiveAmt")
-                gross = net if said in (None, "") else amount(said, "TaxInclusiveAmt")
-                net = net_of(gross, rates, net)
-            kept = {
-                "AccountRef": self.books.account_ref(account),
-                "BillableStatus": "NotBillable",
-                "TaxCodeRef": {"value": code or "NON"},
-                **({"TaxInclusiveAmt": gross} if gross is not None else {}),
-            }
-            lines.append(
-                {
-                    "Id": str(number),
-                    **({"Description": line["Description"]} if line.get("Description") else {}),
-                    "Amount": net,
-                    "DetailType": "AccountBasedExpenseLineDetail",
-                    "AccountBasedExpenseLineDetail": kept,
-                }
-            )
-            taxed.append(TaxedLine(net, gross, rates))
-        return lines, taxed
-
-    def _expense_tax(self, detail: Json, mode: str) -> tuple[str, tuple[Rate, ...]]:
-        if self.books.is_american or mode == "NotApplicable":
-            return "", ()
-        return self._tax(detail, mode)
 
 
 def _check_credit(document: Json) -> None:

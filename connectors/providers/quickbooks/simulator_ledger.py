@@ -6,6 +6,7 @@ Written apart from the connector's reading, so that a mistake there does not hid
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 from connectors.sdk.records import (
@@ -19,6 +20,7 @@ from connectors.sdk.records import (
     Party,
     Record,
 )
+from connectors.testing.ledger import Settlement
 
 Json = dict[str, Any]
 
@@ -60,6 +62,24 @@ def as_record(entity: str, row: Json) -> Record | None:
         case "Customer":
             return Customer(id=row["Id"], name=row["DisplayName"], currency=row["CurrencyRef"]["value"])
     return None
+
+
+def settlements(entity: str, row: Json) -> list[Settlement]:
+    """Which documents a payment pays, and how much of each."""
+    if entity != "Payment":
+        return []
+    kinds = {"Invoice": "invoice", "CreditMemo": "credit_note"}
+    return [
+        (kinds[link["TxnType"]], link["TxnId"], line["Amount"]) for line in row["Line"] for link in line["LinkedTxn"]
+    ]
+
+
+def tax_of(entity: str, row: Json) -> Decimal:
+    """How much of what was spent is tax; of money that came back it is negative."""
+    tax = Decimal((row.get("TxnTaxDetail") or {}).get("TotalTax", 0))
+    if entity not in ("Purchase", "Deposit"):
+        return Decimal(0)
+    return -tax if entity == "Deposit" or row.get("Credit") else tax
 
 
 def _common(row: Json) -> Json:

@@ -9,13 +9,13 @@ from typing import Any
 
 from connectors.providers.quickbooks import simulator_faults as faults
 from connectors.providers.quickbooks.simulator_books import Books
-from connectors.providers.quickbooks.simulator_chart import RECEIVABLE, RETAINED_EARNINGS, TAX_PAYABLE
+from connectors.providers.quickbooks.simulator_chart import EXCHANGE_GAIN, RECEIVABLE, RETAINED_EARNINGS, TAX_PAYABLE
+from connectors.testing.ledger import EXCHANGE, TAX, Ledger
 from connectors.testing.ledger import RECEIVABLE as RECEIVABLES
-from connectors.testing.ledger import TAX, Ledger
 
 Json = dict[str, Any]
 OF_A_YEAR = ("Revenue", "Expense")
-KNOWN = {RECEIVABLES: RECEIVABLE, TAX: TAX_PAYABLE}
+KNOWN = {RECEIVABLES: RECEIVABLE, TAX: TAX_PAYABLE, EXCHANGE: EXCHANGE_GAIN}
 ZERO = Decimal(0)
 
 

@@ -164,8 +164,8 @@ class Seeder:
             "Active": not record.is_archived,
             "Taxable": True,
             "TaxGroup": True,
-            "SalesTaxRateList": {"TaxRateDetail": [detail]},
-            "PurchaseTaxRateList": {"TaxRateDetail": []},
+            "SalesTaxRateList": {"TaxRateDetail": [detail] if record.is_for_sales else []},
+            "PurchaseTaxRateList": {"TaxRateDetail": [detail]},
         }
 
     def _rate_body(self, record: Record) -> Json:

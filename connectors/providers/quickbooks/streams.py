@@ -25,6 +25,7 @@ from connectors.providers.quickbooks.client import QuickBooksClient, quoted
 from connectors.providers.quickbooks.listing import Entity
 from connectors.providers.quickbooks.manifest import PAGE_SIZE
 from connectors.providers.quickbooks.names import display_name, name_key, remember_accounts
+from connectors.providers.quickbooks.rates import at_day_rates, purchase_percents
 from connectors.providers.quickbooks.reading import (
     NO_TAX,
     company,
@@ -204,7 +205,7 @@ class Invoices(Written30):
     def prepare(self, client: QuickBooksClient, drafts: Sequence[Draft], *, create: bool, key: str) -> list[Prepared]:
         references = document_references(client, documents_of(drafts, Invoice), create=create, key=key)
         return each(
-            drafts,
+            at_day_rates(client, drafts),
             lambda draft: ("Invoice", invoice_body(typed(draft, Invoice), draft.reference, references)),
         )
 
@@ -229,7 +230,8 @@ class CreditNotes(Written30):
 
     def prepare(self, client: QuickBooksClient, drafts: Sequence[Draft], *, create: bool, key: str) -> list[Prepared]:
         references = document_references(client, documents_of(drafts, CreditNote), create=create, key=key)
-        return each(drafts, lambda draft: credit_note_body(typed(draft, CreditNote), draft.reference, references))
+        priced = at_day_rates(client, drafts)
+        return each(priced, lambda draft: credit_note_body(typed(draft, CreditNote), draft.reference, references))
 
     def search(self, drafts: Sequence[Draft]) -> list[tuple[Entity, str]]:
         memos, receipts = self.entities
@@ -259,7 +261,7 @@ class CustomerPayments(Written30):
             documents=_invoice_ids(client, payments),
         )
         return each(
-            drafts,
+            at_day_rates(client, drafts),
             lambda draft: ("Payment", payment_body(typed(draft, CustomerPayment), draft.reference, references)),
         )
 
@@ -295,7 +297,8 @@ class BankTransfers(Written30):
     web_page = {"Transfer": "/app/transfer?txnId={id}"}
 
     def prepare(self, client: QuickBooksClient, drafts: Sequence[Draft], *, create: bool, key: str) -> list[Prepared]:
-        return each(drafts, lambda draft: ("Transfer", transfer_body(typed(draft, BankTransfer), draft.reference)))
+        priced = at_day_rates(client, drafts)
+        return each(priced, lambda draft: ("Transfer", transfer_body(typed(draft, BankTransfer), draft.reference)))
 
     def search(self, drafts: Sequence[Draft]) -> list[tuple[Entity, str]]:
         return by_day(self.entities[0], documents_of(drafts, BankTransfer))
@@ -328,8 +331,10 @@ class Expenses(Written30):
         references = References(
             parties=party_references(client, "Vendor", parties, create=create, key=key),
             card_accounts=_card_accounts(client, expenses),
+            purchase_taxes=purchase_percents(client, (one.tax_rate for one in expenses if one.amount < 0)),
         )
-        return each(drafts, lambda draft: expense_body(typed(draft, Expense), draft.reference, references))
+        priced = at_day_rates(client, drafts)
+        return each(priced, lambda draft: expense_body(typed(draft, Expense), draft.reference, references))
 
     def search(self, drafts: Sequence[Draft]) -> list[tuple[Entity, str]]:
         """Deposits have no number to search by."""

@@ -187,6 +187,41 @@ def test_somebody_with_a_second_currency_becomes_a_second_customer(kestrel: Comp
     assert written(second[0]).raw["CurrencyRef"]["value"] == "EUR"
 
 
+def test_entries_in_a_foreign_currency_go_out_at_the_rate_of_their_own_day(kestrel: Company) -> None:
+    """Without a rate QuickBooks would book them one to one. A day is asked for once."""
+    early, late = kestrel.now.date() - dt.timedelta(days=2), kestrel.now.date()
+    kestrel.simulator.open_organisation(
+        {"id": KESTREL, "rates": {"EUR": "0.9"}, "rates_on": {early.isoformat(): {"EUR": "0.8"}}}
+    )
+    sold = [kestrel.invoice(number, currency="EUR", date=day) for number, day in enumerate((early, late, early))]
+    booked = [written(one).raw for one in Invoices().create(kestrel.client, drafts(sold), key="euros")]
+    assert [row["ExchangeRate"] for row in booked] == [Decimal("0.8"), Decimal("0.9"), Decimal("0.8")]
+    assert [row["HomeTotalAmt"] for row in booked] == [Decimal("8.00"), Decimal("9.00"), Decimal("8.00")]
+    given = kestrel.invoice(9, currency="EUR", exchange_rate=Decimal("0.7"))
+    (other,) = Invoices().create(kestrel.client, drafts([given]), key="given")
+    assert written(other).raw["ExchangeRate"] == Decimal("0.7")
+    more = [kestrel.invoice(number, currency="EUR", date=early) for number in (20, 21)]
+    assert kestrel.calls_of(lambda: Invoices().create(kestrel.client, drafts(more), key="more")) == 1
+
+
+def test_every_kind_of_entry_is_converted(kestrel: Company) -> None:
+    kestrel.simulator.open_organisation({"id": KESTREL, "rates": {"EUR": "0.9"}})
+    common: dict[str, Any] = {"id": "", "date": kestrel.now.date(), "currency": "EUR", "reference": "TO-1"}
+    moved = BankTransfer(**common, amount=Decimal("5.00"), from_ledger_account=CLEARING, to_ledger_account=CHECKING)
+    paid = CustomerPayment(**common, amount=Decimal("5.00"), ledger_account=CLEARING, customer=Party(name="Max"))
+    spent = Expense(**common, amount=Decimal("5.00"), paid_from_ledger_account=CLEARING, ledger_account=FEES)
+    back = Expense(**common, amount=Decimal("-5.00"), paid_from_ledger_account=CLEARING, ledger_account=FEES)
+    for stream, records in ((BankTransfers(), [moved]), (CustomerPayments(), [paid]), (Expenses(), [spent, back])):
+        for outcome in stream.create(kestrel.client, drafts(records), key=stream.data_type):
+            assert written(outcome).raw["ExchangeRate"] == Decimal("0.9")
+
+
+def test_day_without_a_rate_says_what_to_do(kestrel: Company) -> None:
+    kestrel.simulator.open_organisation({"id": KESTREL, "rates": {"EUR": "0.0"}})
+    (outcome,) = Invoices().create(kestrel.client, drafts([kestrel.invoice(1, currency="EUR")]), key="none")
+    assert "Enter one in QuickBooks" in rejected(outcome).user_message
+
+
 def test_currency_that_is_not_switched_on_is_named(kestrel: Company) -> None:
     (outcome,) = Invoices().create(kestrel.client, drafts([kestrel.invoice(1, currency="JPY")]), key="yen")
     assert "currency" in rejected(outcome).user_message
@@ -433,9 +468,23 @@ def test_money_that_came_back_to_a_card_is_a_credit_on_it(kestrel: Company) -> N
     assert (read.amount, read.ledger_account, read.tax_rate) == (Decimal("-3.63"), FEES, STANDARD)
 
 
-def test_purchase_tax_does_not_come_back_with_a_deposit(kestrel: Company) -> None:
-    (outcome,) = Expenses().create(kestrel.client, drafts([money_back(kestrel, tax_rate=STANDARD)]), key="fees")
-    assert "journal entry" in rejected(outcome).user_message
+@pytest.mark.parametrize("cents", [1, 2, 3, 4, 5, 6, 7, 99, 363, 10_001])
+def test_purchase_tax_comes_back_with_a_deposit_to_the_cent(kestrel: Company, cents: int) -> None:
+    """Whatever rounding makes of the amount without tax."""
+    expense = money_back(kestrel, amount=-Decimal(cents) / 100, tax_rate=STANDARD)
+    (outcome,) = Expenses().create(kestrel.client, drafts([expense]), key="fees")
+    (found,) = Expenses().fetch(kestrel.client, [written(outcome).external_id]).records
+    assert isinstance(found.record, Expense)
+    assert (found.record.amount, found.record.tax_rate) == (expense.amount, STANDARD)
+    (line,) = written(outcome).raw["Line"]
+    taxes = kestrel.simulator.ledger.standing(KESTREL)[-1]["movements"]
+    assert Decimal(taxes.get("sales tax", 0)) == expense.amount + line["Amount"]
+    assert line["DepositLineDetail"]["TaxApplicableOn"] == "Purchase"
+
+
+def test_deposit_with_a_tax_code_that_is_for_sales_alone_is_refused(kestrel: Company) -> None:
+    (outcome,) = Expenses().create(kestrel.client, drafts([money_back(kestrel, tax_rate="999")]), key="fees")
+    assert "not one for purchases" in rejected(outcome).user_message
 
 
 def test_what_is_gone_cannot_be_taken_back_and_says_so(kestrel: Company) -> None:

@@ -40,6 +40,7 @@ class Company:
             token=FixedToken(answer["access_token"]),
             organisation_id=self.realm,
             simulator="http://quickbooks.test",
+            base_currency=self.currency,
             sleep=self.simulator.advance,
         )
         return QuickBooksClient(access, self.http)

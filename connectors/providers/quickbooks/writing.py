@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from connectors.providers.quickbooks.names import Wanted, display_name
@@ -24,6 +24,7 @@ from connectors.sdk.records import (
 Json = dict[str, Any]
 
 NUMBER_LENGTH = 21
+CENT = Decimal("0.01")
 #: The tax codes of companies in the United States; everywhere else codes are numbers and lines may include tax.
 UNITED_STATES_CODES = {"TAX", "NON"}
 
@@ -37,6 +38,7 @@ class References:
     no_tax_code: str = ""
     documents: Mapping[str, str] = field(default_factory=dict)
     card_accounts: frozenset[str] = frozenset()
+    purchase_taxes: Mapping[str, Decimal] = field(default_factory=dict)  # per cent by tax code
 
     def party(self, party: Party, currency: str) -> Json:
         """Raises `RecordRejected` when the party could not be found or created."""
@@ -182,18 +184,20 @@ def expense_body(expense: Expense, reference: str, references: References) -> tu
 
 
 def _deposit_body(expense: Expense, reference: str, references: References) -> Json:
-    if expense.tax_rate:
-        raise RecordRejected(
-            "QuickBooks takes no purchase tax back with a deposit: enter it in QuickBooks as a journal entry.",
-            code="other",
-        )
+    """The tax of what was bought comes back with it. Lines of a deposit tell no amount with tax, so the line is without, and the tax
+    beside it makes the whole what came back to the cent."""
+    is_taxed = expense.tax_rate != "" and expense.tax_rate not in UNITED_STATES_CODES
+    net = _without_tax(-expense.amount, expense.tax_rate, references) if is_taxed else -expense.amount
+    taxed = {"TaxCodeRef": {"value": expense.tax_rate}, "TaxApplicableOn": "Purchase"} if is_taxed else {}
+    whole = {"GlobalTaxCalculation": "TaxExcluded", "TxnTaxDetail": {"TotalTax": -expense.amount - net}}
     detail = {
         "AccountRef": {"value": expense.ledger_account},
         "Entity": _supplier(expense, references),
+        **taxed,
     }
     line = {
         "DetailType": "DepositLineDetail",
-        "Amount": -expense.amount,
+        "Amount": net,
         "Description": expense.description,
         "DepositLineDetail": present(detail),
     }
@@ -203,8 +207,20 @@ def _deposit_body(expense: Expense, reference: str, references: References) -> J
         "CurrencyRef": {"value": expense.currency},
         "PrivateNote": reference,
         "Line": [present(line)],
+        **(whole if is_taxed else {}),
         **present({"ExchangeRate": expense.exchange_rate}),
     }
+
+
+def _without_tax(gross: Decimal, code: str, references: References) -> Decimal:
+    """Raises `RecordRejected` for a code that QuickBooks has no purchase rate for."""
+    if code not in references.purchase_taxes:
+        raise RecordRejected(
+            f"The tax code {code} is not one for purchases in QuickBooks, so its tax cannot come back with a deposit: choose another, "
+            "or enter the deposit in QuickBooks by hand.",
+            code="missing_reference",
+        )
+    return (gross / (1 + references.purchase_taxes[code] / 100)).quantize(CENT, ROUND_HALF_UP)
 
 
 def _supplier(expense: Expense, references: References) -> Json:

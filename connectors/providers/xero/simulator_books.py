@@ -195,10 +195,12 @@ class Books:
             raise Invalid(f"Organisation is not subscribed to currency {code}")
         return code
 
-    def rate(self, code: str) -> Decimal:
-        """Units of the currency for one unit of the base currency, as Xero quotes them. `rates` of the organisation are today's."""
-        if code in self.organisation.get("rates", {}):
-            return Decimal(self.organisation["rates"][code])
+    def rate(self, code: str, date: dt.date | None = None) -> Decimal:
+        """Units of the currency for one unit of the base currency, as Xero quotes them. `rates` of the organisation are today's,
+        `rates_on` those of certain days."""
+        on_day = self.organisation.get("rates_on", {}).get(str(date), {})
+        if rate := {**self.organisation.get("rates", {}), **on_day}.get(code):
+            return Decimal(rate)
         base = Decimal(PER_POUND.get(self.base_currency, "1"))
         return (Decimal(PER_POUND.get(code, "1")) / base).quantize(Decimal("0.000001"))
 

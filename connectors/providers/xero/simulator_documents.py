@@ -114,7 +114,7 @@ class Documents:
             "Date": ms_date(date),
             "DateString": f"{date}T00:00:00",
             "CurrencyCode": currency,
-            "CurrencyRate": merged.get("CurrencyRate") or self.books.rate(currency),
+            "CurrencyRate": merged.get("CurrencyRate") or self.books.rate(currency, date),
             "HasAttachments": False,
         }
         if self.kind.number_key:
@@ -142,7 +142,14 @@ class Documents:
 
     def note(self, row: Row, *, by: Author, action: Action) -> None:
         record = msgspec.structs.replace(self.kind.record(self.books.shown(row)), exchange_rate=row["CurrencyRate"])
-        self.books.simulator.append_ledger(organisation=self.books.id, by=by, action=action, record=record)
+        tax = row["TotalTax"] if self.kind is BANK_TRANSACTIONS else Decimal(0)
+        self.books.simulator.append_ledger(
+            organisation=self.books.id,
+            by=by,
+            action=action,
+            record=record,
+            tax=-tax if row["Type"] == "RECEIVE" else tax,
+        )
 
     def tell(self, row: Row, *, is_new: bool) -> None:
         if self.kind.event:

@@ -18,6 +18,7 @@ from connectors.providers.xero.simulator_books import (
     account_stub,
     ms_date,
     number_of,
+    round_money,
 )
 from connectors.providers.xero.simulator_documents import CREDIT_NOTES, INVOICES, Documents, Kind
 from connectors.testing import Action, Author
@@ -46,11 +47,12 @@ class Payments:
         currency = document["CurrencyCode"]
         if account.get("CurrencyCode", currency) not in (currency, self.books.base_currency):
             raise Invalid(f"The bank account's currency must be {currency} or your base currency")
+        rate = given.get("CurrencyRate") or self.books.rate(currency, date)
         return {
             "Date": ms_date(date),
             "Amount": amount,
-            "BankAmount": self._in_bank(amount, document, account),
-            "CurrencyRate": given.get("CurrencyRate") or document["CurrencyRate"],
+            "BankAmount": self._in_bank(amount, currency, rate, account),
+            "CurrencyRate": rate,
             "Reference": str(given.get("Reference", "")),
             "PaymentType": self._type(kind, document),
             "Status": "AUTHORISED",
@@ -85,13 +87,13 @@ class Payments:
 
     def note(self, row: Row, *, by: Author, action: Action) -> None:
         if row["PaymentType"] in ("ACCRECPAYMENT", "ARCREDITPAYMENT"):
+            record = reading.customer_payment(self.books.shown(row))
             self.books.simulator.append_ledger(
                 organisation=self.books.id,
                 by=by,
                 action=action,
-                record=msgspec.structs.replace(
-                    reading.customer_payment(self.books.shown(row)), exchange_rate=row["CurrencyRate"]
-                ),
+                record=msgspec.structs.replace(record, exchange_rate=row["CurrencyRate"]),
+                settles=[(record.settles, record.document_id, record.amount)],
             )
 
     def _document(self, given: Mapping[str, Any]) -> tuple[Kind, Row]:
@@ -105,11 +107,11 @@ class Payments:
                 return kind, found
         raise Invalid("The invoice or credit note could not be found")
 
-    def _in_bank(self, amount: Decimal, document: Row, account: Row) -> Decimal:
-        """What arrives in the account: at the document's rate when it is in the base currency."""
-        if account.get("CurrencyCode", self.books.base_currency) == document["CurrencyCode"]:
+    def _in_bank(self, amount: Decimal, currency: str, rate: Decimal, account: Row) -> Decimal:
+        """What arrives in the account: at the payment's rate when it is in the base currency."""
+        if account.get("CurrencyCode", self.books.base_currency) == currency:
             return amount
-        return Decimal(amount / document["CurrencyRate"]).quantize(Decimal("0.01"))
+        return round_money(amount / rate)
 
     def _type(self, kind: Kind, document: Row) -> str:
         if kind is INVOICES:
@@ -192,16 +194,19 @@ class Transfers:
         target = self.books.bank_account(given.get("ToBankAccount"))
         if source["AccountID"] == target["AccountID"]:
             raise Invalid("The bank accounts must be different: the transfer is not valid for one account")
-        amount = number_of(given.get("Amount"), "Amount")
+        currency = str(source.get("CurrencyCode", self.books.base_currency))
+        if target.get("CurrencyCode", self.books.base_currency) != currency:
+            raise Invalid("The transfer is not valid between bank accounts in different currencies")
+        amount, date = number_of(given.get("Amount"), "Amount"), self.books.open_day(given.get("Date"))
         if amount <= 0:
             raise Invalid("The transfer amount must be greater than zero")
         return {
             "FromBankAccount": account_stub(source),
             "ToBankAccount": account_stub(target),
             "Amount": amount,
-            "Date": ms_date(self.books.open_day(given.get("Date"))),
+            "Date": ms_date(date),
             "Reference": str(given.get("Reference", "")),
-            "CurrencyRate": Decimal(1),
+            "CurrencyRate": self.books.rate(currency, date),
             "FromIsReconciled": False,
             "ToIsReconciled": False,
             "HasAttachments": False,
@@ -236,5 +241,7 @@ class Transfers:
     def note(self, row: Row, *, by: Author, action: Action) -> None:
         account = self.books.account(row["FromBankAccount"]) or {}
         currency = str(account.get("CurrencyCode", self.books.base_currency))
-        record = reading.bank_transfer(self.books.shown(row), currency)
+        record = msgspec.structs.replace(
+            reading.bank_transfer(self.books.shown(row), currency), exchange_rate=row["CurrencyRate"]
+        )
         self.books.simulator.append_ledger(organisation=self.books.id, by=by, action=action, record=record)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import partial
 
 from connectors.providers.xero.simulator_books import Books, Row, milliseconds
-from connectors.testing.ledger import RECEIVABLE, TAX
+from connectors.testing.ledger import EXCHANGE, RECEIVABLE, TAX
 
 SECTIONS = {
     "REVENUE": "Revenue",
@@ -17,7 +17,7 @@ SECTIONS = {
     "EQUITY": "Equity",
 }
 OF_A_YEAR = ("REVENUE", "EXPENSE")
-SYSTEM = {RECEIVABLE: "DEBTORS", TAX: "GST"}
+SYSTEM = {RECEIVABLE: "DEBTORS", TAX: "GST", EXCHANGE: "REALISEDCURRENCYGAIN"}
 #: The year ends on 31 March, as the organisation says of itself.
 YEAR_BEGINS = 4
 TITLES = ("Account", "Debit", "Credit", "YTD Debit", "YTD Credit")

@@ -84,11 +84,16 @@ class Seeding:
         action: Action = "update" if is_known else "create"
         if is_known and getattr(record, "status", "") == "void":
             action = "void"
+        changes: Row = {"id": id}
+        if hasattr(record, "exchange_rate"):
+            changes["exchange_rate"] = self.books.rate(record.currency, record.date)  # type: ignore[attr-defined]
+        noted = msgspec.structs.replace(record, **changes)
         self.books.simulator.append_ledger(
             organisation=self.books.id,
             by=self.by,
             action=action,
-            record=msgspec.structs.replace(record, id=id),
+            record=noted,
+            settles=[(noted.settles, noted.document_id, noted.amount)] if isinstance(noted, CustomerPayment) else (),
         )
         return id
 
@@ -263,7 +268,7 @@ class Seeding:
             "Date": ms_date(record.date),
             "Amount": record.amount,
             "BankAmount": record.amount,
-            "CurrencyRate": books.rate(record.currency),
+            "CurrencyRate": books.rate(record.currency, record.date),
             "Reference": record.reference,
             "PaymentType": "ACCRECPAYMENT" if kind is INVOICES else "ARCREDITPAYMENT",
             "Status": "DELETED" if record.status == "void" else "AUTHORISED",
@@ -273,6 +278,7 @@ class Seeding:
             "Account": {key: account[key] for key in ("AccountID", "Code") if account.get(key)},
             kind.collection[:-1]: self._settled(record, kind),
         }
+        record = msgspec.structs.replace(record, document_id=row[kind.collection[:-1]].get(kind.id_key, ""))
         books.put("Payments", row, at=self._at(record))
         if record.status == "open":
             payments.apply(row, record.amount, at=self._at(record))
@@ -306,7 +312,7 @@ class Seeding:
             "Amount": record.amount,
             "Date": ms_date(record.date),
             "Reference": record.reference,
-            "CurrencyRate": Decimal(1),
+            "CurrencyRate": self.books.rate(record.currency, record.date),
             "FromIsReconciled": False,
             "ToIsReconciled": False,
             "HasAttachments": False,
@@ -333,7 +339,7 @@ class Seeding:
             "DateString": f"{record.date}T00:00:00",
             "Reference": record.reference,
             "CurrencyCode": record.currency,
-            "CurrencyRate": books.rate(record.currency),
+            "CurrencyRate": books.rate(record.currency, record.date),
             "Status": "DELETED" if record.status == "void" else "AUTHORISED",
             "LineAmountTypes": "Inclusive" if record.tax_rate else "NoTax",
             "LineItems": [self._line(line, is_taxed=bool(record.tax_rate))],

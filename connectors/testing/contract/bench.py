@@ -135,6 +135,7 @@ class Bench:
             environment=self.environment,
             simulator=SIMULATOR_URL,
             settings=self.settings,
+            base_currency=self.currency,
             sleep=self.wait,
         )
         return self.parts.client(access, self.http)
