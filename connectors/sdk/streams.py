@@ -131,13 +131,14 @@ class Standing:
 
     `settled_by` are the entries that pay it or use it up, by id; `UNNAMED` where the provider does not tell which.
     `is_reconciled`: matched with a bank statement, so the provider lets nobody take it back. `exchange_rate`: at which an entry in a
-    foreign currency was booked, as the provider quotes it.
+    foreign currency was booked, as the provider quotes it; `base_rate`: the same as units of the base currency for one of its own.
     """
 
     is_void: bool = False
     is_reconciled: bool = False
     settled_by: frozenset[str] = frozenset()
     exchange_rate: Decimal | None = None
+    base_rate: Decimal | None = None
 
 
 UNNAMED = "unnamed"

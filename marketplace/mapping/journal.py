@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from functools import singledispatch
 
 from connectors.sdk.records import BankTransfer, CreditNote, CustomerPayment, Document, Expense, Invoice, Record
@@ -12,6 +12,7 @@ from marketplace.mapping.options import account_name
 from marketplace.mapping.plan import Ledger, PlannedDocument
 
 ZERO = Decimal(0)
+CENT = Decimal("0.01")
 RECEIVABLE = "Accounts receivable"
 TAX = "Sales tax"
 
@@ -66,6 +67,12 @@ def _lines(movements: list[Movement]) -> list[Line]:
     return [*debits, *credits]
 
 
+def receivable_name(ledger: Ledger) -> str:
+    """The account of what customers owe."""
+    accounts = ledger.ledger_accounts.values()
+    return next((account_name(found) for found in accounts if found.kind == "receivable"), RECEIVABLE)
+
+
 @dataclass(frozen=True)
 class _Names:
     """Account names of one ledger."""
@@ -77,8 +84,11 @@ class _Names:
         return account_name(found) if found else code
 
     def receivable(self) -> str:
-        accounts = self.ledger.ledger_accounts.values()
-        return next((account_name(found) for found in accounts if found.kind == "receivable"), RECEIVABLE)
+        return receivable_name(self.ledger)
+
+    def tax_within(self, gross: Decimal, code: str) -> Decimal:
+        found = self.ledger.tax_rates.get(code)
+        return gross - (gross / (1 + found.rate)).quantize(CENT, ROUND_HALF_UP) if found else ZERO
 
     def tax(self, code: str) -> str:
         found = self.ledger.tax_rates.get(code)
@@ -131,7 +141,10 @@ def _(document: BankTransfer, names: _Names) -> list[Movement]:
 
 @_movements.register
 def _(document: Expense, names: _Names) -> list[Movement]:
+    """The amount is what left the account, with its tax, which the ledger works out from the rate."""
+    tax = names.tax_within(document.amount, document.tax_rate)
     return [
-        (names.of(document.ledger_account), document.amount),
+        (names.of(document.ledger_account), document.amount - tax),
+        *([(names.tax(document.tax_rate), tax)] if tax else []),
         (names.of(document.paid_from_ledger_account), -document.amount),
     ]

@@ -267,6 +267,9 @@ class ReversalLine(models.Model):
     exchange_rate = models.DecimalField(max_digits=20, decimal_places=10, null=True)  # the ledger quotes it
     entry = models.ForeignKey(Posting, null=True, on_delete=models.PROTECT, related_name="+")
     movements = models.JSONField(default=dict)  # ledger account -> what the entry books on it
+    base_movements = models.JSONField(
+        default=dict
+    )  # of one in a foreign currency: the same in the base currency, where it can be told
     batch = models.ForeignKey(PostingBatch, null=True, on_delete=models.PROTECT, related_name="+")
     attempts = models.IntegerField(default=0)
     done_at = models.DateTimeField(null=True)

@@ -24,20 +24,27 @@ from connectors.registry import connector
 from connectors.sdk.client import Client
 from connectors.sdk.errors import ConnectorError
 from connectors.sdk.records import Company, Party, Record, decode, encode
-from connectors.sdk.streams import SourceRecord, WritableStream
+from connectors.sdk.streams import SourceRecord, Standing, WritableStream
 from marketplace.core.clock import now
 from marketplace.core.formatting import day_text
 from marketplace.core.progress import tell_progress
 from marketplace.core.work import check_lease, holding_lease
 from marketplace.installations.clients import client_for
 from marketplace.installations.models import Connection
-from marketplace.mapping.journal import OutOfBalance, journal_of
+from marketplace.mapping.journal import OutOfBalance, journal_of, receivable_name
 from marketplace.mapping.plan import Ledger, PlannedDocument
 from marketplace.mapping.queries import ledger_of
 from marketplace.posting.batches import UnableToPost
 from marketplace.posting.models import Posting, RecordOutcome, Reversal, ReversalLine
 from marketplace.posting.planning import FLYING
-from marketplace.posting.trial_balances import Reading, day_of_report, read_report, with_before
+from marketplace.posting.trial_balances import (
+    Reading,
+    day_of_report,
+    in_base,
+    payment_in_base,
+    read_report,
+    with_before,
+)
 from tenants.context import tenant
 
 #: What settles something goes before what it settles.
@@ -66,6 +73,7 @@ class Judgement:
     settled_by: frozenset[str] = frozenset()
     entry_date: dt.date | None = None
     exchange_rate: Decimal | None = None
+    base_movements: Mapping[str, Decimal] = field(default_factory=dict)
 
     def kept(self, code: str, reason: str, next_step: str, owner: str = Owner.BOOKKEEPER) -> Judgement:
         return replace(
@@ -198,12 +206,14 @@ class Assessor:
 
     def _as_it_stands(self, posting: Posting, found: SourceRecord, by_hand: str) -> Judgement:
         standing = self._stream(posting).standing(found)
+        movements = self._books(found)
         judged = Judgement(
             Action.VOID,
             fingerprint=fingerprint_of(found.record),
-            movements=self._books(found),
+            movements=movements,
             settled_by=standing.settled_by,
             exchange_rate=self._rate(posting),
+            base_movements=self._in_base(posting, movements),
         )
         if changes := self._changes(posting, found):
             return judged.kept("changed_in_ledger", f"It was changed in {self.ledger_name} since: {changes}.", by_hand)
@@ -288,9 +298,26 @@ class Assessor:
 
     def _rate(self, posting: Posting) -> Decimal | None:
         """At which the ledger booked an entry in a foreign currency."""
+        standing = self._foreign(posting)
+        return standing.exchange_rate if standing is not None else None
+
+    def _foreign(self, posting: Posting) -> Standing | None:
+        """How an entry in a foreign currency stands; None for others, and for what was not read."""
         found = self.entries.get((posting.data_type, posting.external_id))
         is_foreign = posting.currency not in ("", self.ledger.base_currency)
-        return self._stream(posting).standing(found).exchange_rate if found is not None and is_foreign else None
+        return self._stream(posting).standing(found) if found is not None and is_foreign else None
+
+    def _in_base(self, posting: Posting, movements: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+        """What an entry in a foreign currency books in the base currency; empty where that cannot be told."""
+        booked = self._foreign(posting)
+        if booked is None or booked.base_rate is None:
+            return {}
+        if posting.data_type != "customer_payment":
+            return in_base(movements, booked.base_rate)
+        settled = self._foreign(posting.depends_on) if posting.depends_on is not None else None
+        if settled is None or settled.base_rate is None:
+            return {}
+        return payment_in_base(movements, booked.base_rate, settled.base_rate, receivable=receivable_name(self.ledger))
 
     def _settles_at_another_rate(self, payment: Posting) -> bool:
         """What is gone, or undone already, no longer has a rate."""
@@ -470,6 +497,7 @@ def _line(reversal: Reversal, posting: Posting, judged: Judgement) -> ReversalLi
         entry_date=judged.entry_date,
         exchange_rate=judged.exchange_rate,
         movements={account: str(amount) for account, amount in judged.movements.items()},
+        base_movements={account: str(amount) for account, amount in judged.base_movements.items()},
     )
 
 

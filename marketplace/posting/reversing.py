@@ -25,7 +25,7 @@ from marketplace.posting.opposites import money_back, opposite, repayment_of
 from marketplace.posting.planning import FLYING, TAKEN_BACK, UNDER_WAY
 from marketplace.posting.reversal_planning import OPEN, effect_of, is_paid_by, selected, settles_on_document
 from marketplace.posting.summaries import refresh_summary
-from marketplace.posting.trial_balances import Reading, expected_of, with_after
+from marketplace.posting.trial_balances import Expected, Reading, expected_of, with_after
 from marketplace.sync.columns import columns_of
 from tenants.choices import Role
 from tenants.context import current_tenant
@@ -265,14 +265,19 @@ def made_already(original: Posting, data_type: str) -> Posting | None:
     return made.order_by("-pk").first()
 
 
+def at_rate(document: Record, rate: Decimal | None) -> Record:
+    """The document, written at an exchange rate; as it is where there is none."""
+    if rate is None or isinstance(document, Customer):
+        return document
+    return msgspec.structs.replace(document, exchange_rate=Decimal(f"{rate.normalize():f}"))  # type: ignore[call-arg]
+
+
 def _posting_against(line: ReversalLine, document: Record, needed: Posting | None) -> Posting:
     """One posting against an entry, at the exchange rate of that: at today's it would leave a difference. What an earlier reversal
     that stopped half way had made of it already is not made again."""
     original, date = line.posting, line.entry_date
     assert date is not None
-    if line.exchange_rate is not None and not isinstance(document, Customer):
-        as_quoted = Decimal(f"{line.exchange_rate.normalize():f}")
-        document = msgspec.structs.replace(document, exchange_rate=as_quoted)
+    document = at_rate(document, line.exchange_rate)
     made = made_already(original, document.data_type)
     if made is not None:
         return made
@@ -397,10 +402,12 @@ def finish_reversal(reversal: Reversal, owner: Tenant, reading: Reading) -> None
     _record(None, "done", reversal, summary, counts)
 
 
-def _expected(reversal: Reversal, owner: Tenant) -> dict[str, Decimal] | None:
+def _expected(reversal: Reversal, owner: Tenant) -> Expected | None:
     """What the entries taken back booked, by the ledger's account, the other way round."""
     ledger = ledger_of(reversal.flow, owner)
-    return expected_of(reversal.effect, ledger, reversal.trial_balance["currency"] or ledger.base_currency)
+    gone = reversal.lines.filter(state=State.DONE)
+    booked = gone.values_list("posting__currency", "movements", "base_movements").iterator()
+    return expected_of(booked, ledger, reversal.trial_balance["currency"] or ledger.base_currency)
 
 
 def _counts(reversal: Reversal) -> dict[str, int]:

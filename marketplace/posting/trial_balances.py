@@ -1,7 +1,8 @@
 """The ledger's own trial balance, read before and after a reversal and kept with it.
 
 It is kept as JSON: the day it is `as_of`, the `currency` where the ledger names it, `before` and `after` (account -> name and amount),
-`expected` (account -> what the entries taken back booked on it, turned round), the `problem` that kept it from being read, and whether
+`expected` (account -> what the entries taken back booked on it, turned round), `rounding` (account -> how far off that may be, because
+the ledger itself converts what is in a foreign currency), the `problem` that kept it from being read, and whether
 that `needs_consent`.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from connectors.sdk.client import Client
@@ -21,6 +22,7 @@ from marketplace.mapping.options import account_name
 from marketplace.mapping.plan import Ledger
 
 Kept = dict[str, Any]
+ZERO = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -67,31 +69,77 @@ def with_before(kept: Mapping[str, Any], reading: Reading, as_of: dt.date) -> Ke
     }
 
 
-def with_after(kept: Mapping[str, Any], reading: Reading, expected: Mapping[str, Decimal] | None) -> Kept:
-    """`expected` is None where it cannot be told, such as in several currencies."""
+@dataclass(frozen=True)
+class Expected:
+    """By account: what a reversal takes off, and how far off that may be."""
+
+    amounts: Mapping[str, Decimal]
+    rounding: Mapping[str, Decimal]
+
+
+def with_after(kept: Mapping[str, Any], reading: Reading, expected: Expected | None) -> Kept:
+    """`expected` is None where it cannot be told."""
     if reading.report is None:
         return {**kept, **reading.told}
-    told = None if expected is None else {account: str(amount) for account, amount in expected.items()}
-    return {**kept, "after": _accounts(reading.report), "expected": told, "problem": ""}
+    told = {"expected": None if expected is None else _texts(expected.amounts)}
+    told["rounding"] = _texts(expected.rounding) if expected is not None else {}
+    return {**kept, **told, "after": _accounts(reading.report), "problem": ""}
+
+
+def _texts(amounts: Mapping[str, Decimal]) -> dict[str, str]:
+    return {account: str(amount) for account, amount in amounts.items()}
 
 
 def _accounts(report: TrialBalance) -> dict[str, list[str]]:
     return {one.account_id: [one.name, str(one.amount)] for one in report.balances}
 
 
-OTHER = ""  # what is expected on accounts the entries do not name, such as that of the sales tax
+#: What is expected on accounts the entries do not name: that of the sales tax, and that of exchange gains and losses.
+OTHER, EXCHANGE = "", "exchange"
+CENT = Decimal("0.01")
+Movements = Mapping[str, Decimal]
 
 
-def expected_of(effect: Iterable[Mapping[str, str]], ledger: Ledger, currency: str) -> dict[str, Decimal] | None:
-    """By account, what the reversal takes off; None when a part of it is in another currency than the report."""
-    ids = {account_name(account): account.id for account in ledger.ledger_accounts.values()}
-    sums: dict[str, Decimal] = {}
-    for row in effect:
-        if row["currency"] != currency:
+def expected_of(
+    booked: Iterable[tuple[str, Mapping[str, str], Mapping[str, str]]], ledger: Ledger, currency: str
+) -> Expected | None:
+    """Of entries taken back: their currency, what they booked, and what that was in the base currency. None when some of it is in
+    another currency than the report and cannot be converted."""
+    ids = {account_name(account): account.id for account in ledger.ledger_accounts.values()} | {EXCHANGE: EXCHANGE}
+    amounts: dict[str, Decimal] = {}
+    rounding: dict[str, Decimal] = {}
+    for own, movements, base_movements in booked:
+        if own != currency and movements and not base_movements:
             return None
-        id = ids.get(row["account"], OTHER)
-        sums[id] = sums.get(id, Decimal(0)) + Decimal(row["reversal"])
-    return {id: amount for id, amount in sums.items() if amount}
+        for account, text in (movements if own == currency else base_movements).items():
+            id = ids.get(account, OTHER)
+            amounts[id] = amounts.get(id, ZERO) - Decimal(text)
+            if own != currency:
+                rounding[id] = rounding.get(id, ZERO) + CENT * max(1, len(base_movements) // 2)
+    return Expected({id: amount for id, amount in amounts.items() if amount}, rounding)
+
+
+def in_base(movements: Movements, rate: Decimal) -> dict[str, Decimal]:
+    """What an entry books, in the base currency. What rounding leaves goes with its last account."""
+    booked = {account: _converted(amount, rate) for account, amount in movements.items()}
+    if booked:
+        booked[list(booked)[-1]] -= sum(booked.values(), ZERO)
+    return booked
+
+
+def payment_in_base(movements: Movements, rate: Decimal, settled_at: Decimal, *, receivable: str) -> dict[str, Decimal]:
+    """A payment books the money at its own rate and takes off what customers owe at the rate of what it pays: the difference is a gain
+    or loss, which ledgers book by themselves."""
+    booked = {
+        account: _converted(amount, settled_at if account == receivable else rate)
+        for account, amount in movements.items()
+    }
+    difference = sum(booked.values(), ZERO)
+    return {**booked, EXCHANGE: -difference} if difference else booked
+
+
+def _converted(amount: Decimal, rate: Decimal) -> Decimal:
+    return (amount * rate).quantize(CENT, ROUND_HALF_UP)
 
 
 # --- as the page shows it ---------------------------------------------------------------------------------------------
@@ -119,6 +167,7 @@ class Comparison:
     moved: list[Account]
     equal: list[Account]
     is_as_planned: bool | None
+    is_converted: bool = False  # a part of it is in a foreign currency
 
     @property
     def note(self) -> str:
@@ -140,7 +189,8 @@ def comparison_of(kept: Mapping[str, Any], base_currency: str) -> Comparison | N
         currency=kept["currency"] or base_currency,
         moved=[one for one in accounts if one.difference],
         equal=[one for one in accounts if one.before and not one.difference],
-        is_as_planned=_is_as_planned(kept.get("expected"), {id: one.difference for id, one in found.items()}),
+        is_as_planned=_is_as_planned(kept, {id: one.difference for id, one in found.items()}),
+        is_converted=bool(kept.get("rounding")),
     )
 
 
@@ -148,12 +198,18 @@ def _amount(accounts: Mapping[str, list[str]], id: str) -> Decimal:
     return Decimal(accounts[id][1]) if id in accounts else Decimal(0)
 
 
-def _is_as_planned(expected: Mapping[str, str] | None, moved: Mapping[str, Decimal]) -> bool | None:
-    """Every account the entries name moved by just that much, and the others by what they do not name, such as sales tax."""
-    if expected is None:
+def _is_as_planned(kept: Mapping[str, Any], moved: Movements) -> bool | None:
+    """Every account the entries name moved by just that much, and the others by what they do not name: sales tax, exchange gains."""
+    if kept.get("expected") is None:
         return None
-    named = {id: Decimal(amount) for id, amount in expected.items() if id != OTHER}
+    expected = {id: Decimal(text) for id, text in kept["expected"].items()}
+    rounding = {id: Decimal(text) for id, text in kept.get("rounding", {}).items()}
+    named = expected.keys() | rounding.keys()
+    unnamed = [expected[id] for id in (OTHER, EXCHANGE) if expected.get(id)]
     others = [amount for id, amount in moved.items() if amount and id not in named]
-    unnamed = Decimal(expected.get(OTHER, "0"))
-    is_other_right = sum(others, Decimal(0)) == unnamed and len(others) <= (1 if unnamed else 0)
-    return is_other_right and all(moved.get(id, Decimal(0)) == amount for id, amount in named.items())
+    off = sum(rounding.values(), ZERO)
+    is_other_right = abs(sum(others, ZERO) - sum(unnamed, ZERO)) <= off and len(others) <= len(unnamed) + bool(off)
+    accounts = named - {OTHER, EXCHANGE}
+    return is_other_right and all(
+        abs(moved.get(id, ZERO) - expected.get(id, ZERO)) <= rounding.get(id, ZERO) for id in accounts
+    )

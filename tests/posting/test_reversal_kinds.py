@@ -10,13 +10,12 @@ import msgspec
 import pytest
 
 from connectors.providers.quickbooks.simulator import QuickBooksSimulator
-from connectors.sdk.records import CreditNote, Customer, Invoice, Party
+from connectors.sdk.records import CreditNote, Customer, Invoice
 from connectors.testing.faults import Fault
 from marketplace.core.clock import now
 from marketplace.installations.clients import client_for
 from marketplace.posting import reversal_running
 from marketplace.posting.batches import UnableToPost
-from marketplace.posting.keys import marked
 from marketplace.posting.models import Posting, Reversal
 from marketplace.posting.reversal_planning import make_plan, read_entries
 from marketplace.posting.reversing import go_on
@@ -386,64 +385,3 @@ def test_report_that_is_late_is_waited_for_and_not_for_ever(books: Books) -> Non
     work(books)
     found = again(books, reversal)
     assert (found.state, bool(found.trial_balance["problem"])) == ("done", True)
-
-
-# --- foreign currencies -----------------------------------------------------------------------------------------------
-
-ABROAD: dict[str, Any] = {"currency": "EUR", "customer": Party(name="Hart SARL")}
-
-
-def quote(books: Books, rate: str) -> None:
-    """What a euro is at, from now on."""
-    books.simulator.open_organisation({"id": books.connection.organisation_id, "rates": {"EUR": rate}})
-
-
-def report(books: Books) -> dict[str, Decimal]:
-    """The ledger's own trial balance in its base currency, without accounts that stand at nought."""
-    found = client_for(books.owner.pk, books.connection).trial_balance(dt.date(2026, 12, 31))
-    assert found is not None
-    return {one.name: one.amount for one in found.balances if one.amount}
-
-
-def sell_abroad(books: Books, paid_at: str = "") -> None:
-    """A paid sale in euros, the payment at a rate of its own."""
-    post_documents(books, sale(books, Invoice, "EU-1", "100.00", **ABROAD), mark="eu")
-    if paid_at:
-        quote(books, paid_at)
-    with tenant(books.owner):
-        invoice = Posting.objects.get(number="EU-1")
-    payment = shadow_of(books, paid(books, "100.00", "EU-1 paid", **ABROAD), invoice)
-    books.write()
-    with tenant(books.owner):
-        assert Posting.objects.get(pk=payment.pk).state == "posted"
-
-
-def shadow_of(books: Books, document: Any, settled: Posting) -> Posting:
-    with tenant(books.owner):
-        made = shadow(books.flow, document, of="eu-paid", state=Posting.State.PLANNED)
-        Posting.objects.filter(pk=made.pk).update(
-            reference=marked(made.reference, made.key), depends_on=settled, record=settled.record
-        )
-    return made
-
-
-@pytest.mark.parametrize("is_closed", [False, True])
-def test_books_stand_as_before_although_the_exchange_rate_changed_since(opened: Books, is_closed: bool) -> None:
-    quote(opened, "1.25")
-    before = report(opened)
-    sell_abroad(opened)
-    assert report(opened) != before
-    quote(opened, "1.60")
-    if is_closed:
-        close(opened)
-    reversal = carry_out(opened)
-    assert {state.split()[1] for state in lines_of(opened, reversal).values()} == {"done"}
-    assert report(opened) == before
-
-
-def test_closed_payment_at_another_rate_stays_in_quickbooks_and_the_plan_says_why(quickbooks: Books) -> None:
-    quote(quickbooks, "1.25")
-    sell_abroad(quickbooks, paid_at="1.40")
-    close(quickbooks)
-    told = lines_of(quickbooks, planned(quickbooks))
-    assert sorted(told.values()) == ["keep planned exchange_difference", "keep planned stays_together"]

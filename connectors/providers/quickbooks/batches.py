@@ -150,10 +150,12 @@ class Written30(Listed, WritableStream):
         """QuickBooks does not tell what is reconciled with the bank; it refuses to take such an entry back."""
         row = found.raw
         links = [*(row.get("LinkedTxn") or ()), *_unapplied_marks(row)]
+        rate = money(row["ExchangeRate"]) if row.get("ExchangeRate") else None
         return Standing(
             is_void=found.is_deleted or _is_void_already(row),
             settled_by=frozenset(str(link["TxnId"]) for link in links if link.get("TxnType") not in ORIGINS),
-            exchange_rate=money(row["ExchangeRate"]) if row.get("ExchangeRate") else None,
+            exchange_rate=rate,
+            base_rate=rate,
         )
 
     def edition(self, version: str) -> str:

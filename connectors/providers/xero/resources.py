@@ -305,11 +305,13 @@ class WritableXeroStream(XeroStream, WritableStream):
         return [outcomes.get(id) or gone() for id in external_ids]
 
     def standing(self, found: SourceRecord) -> Standing:
+        rate = rate_of(found.raw)
         return Standing(
             is_void=self.is_void(found.raw),
             is_reconciled=any(found.raw.get(key) for key in RECONCILED_KEYS),
             settled_by=settled_by(found.raw),
-            exchange_rate=rate_of(found.raw),
+            exchange_rate=rate,
+            base_rate=1 / rate if rate else None,
         )
 
     def void_batch(self, client: Client, rows: Sequence[Row]) -> dict[str, Outcome]:
