@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from connectors.providers.quickbooks import rates, writing
+from connectors.providers.quickbooks import rates, streams
 from marketplace.posting import reversal_planning, reversing
 from tests.faults.removal import guard, replace
 
@@ -55,10 +55,10 @@ def _() -> None:
     noticed_by=QUICKBOOKS + "purchase_tax_comes_back_with_a_deposit_to_the_cent[3]",
 )
 def _() -> None:
-    guarded = writing.expense_body
+    guarded = streams.expense_body
 
     def left_to_the_ledger(*args: Any) -> tuple[str, dict[str, Any]]:
         entity, body = guarded(*args)
         return entity, {name: value for name, value in body.items() if name != "TxnTaxDetail"}
 
-    replace(writing, "expense_body", left_to_the_ledger)
+    replace(streams, "expense_body", left_to_the_ledger)
