@@ -269,7 +269,7 @@ def at_rate(document: Record, rate: Decimal | None) -> Record:
     """The document, written at an exchange rate; as it is where there is none."""
     if rate is None or isinstance(document, Customer):
         return document
-    return msgspec.structs.replace(document, exchange_rate=Decimal(f"{rate.normalize():f}"))  # type: ignore[call-arg]
+    return msgspec.structs.replace(document, exchange_rate=Decimal(f"{rate.normalize():f}"))
 
 
 def _posting_against(line: ReversalLine, document: Record, needed: Posting | None) -> Posting:

@@ -55,7 +55,7 @@ def opened(request: pytest.FixtureRequest) -> Books:
 def quote(books: Books, rate: Decimal, day: dt.date | None = None) -> None:
     """What a euro is at, from now on or on one day."""
     at = {"EUR": str(rate)}
-    changed = {"rates": at} if day is None else {"rates_on": {day.isoformat(): at}}
+    changed: dict[str, Any] = {"rates": at} if day is None else {"rates_on": {day.isoformat(): at}}
     books.simulator.open_organisation({"id": books.connection.organisation_id, **changed})
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from connectors.providers.quickbooks import rates, streams
-from marketplace.posting import reversal_planning, reversing
+from connectors.providers.quickbooks import rates, streams, writing
+from marketplace.posting import reversal_planning, reversing, trial_balances
 from tests.faults.removal import guard, replace
 
 ABROAD = "tests/posting/test_foreign_currencies.py::test_"
@@ -45,7 +45,7 @@ def _() -> None:
 )
 def _() -> None:
     def at_its_own(movements: Any, rate: Decimal, settled_at: Decimal, *, receivable: str) -> dict[str, Decimal]:
-        return reversal_planning.in_base(movements, rate)
+        return trial_balances.in_base(movements, rate)
 
     replace(reversal_planning, "payment_in_base", at_its_own)
 
@@ -55,7 +55,7 @@ def _() -> None:
     noticed_by=QUICKBOOKS + "purchase_tax_comes_back_with_a_deposit_to_the_cent[3]",
 )
 def _() -> None:
-    guarded = streams.expense_body
+    guarded = writing.expense_body
 
     def left_to_the_ledger(*args: Any) -> tuple[str, dict[str, Any]]:
         entity, body = guarded(*args)
