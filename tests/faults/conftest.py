@@ -17,6 +17,7 @@ from pytest_django import Settings
 from tests.benchmarks.conftest import business  # noqa: F401 -- a fixture
 from tests.benchmarks.simulators import SPEED, serving
 from tests.faults.campaign import SEED, Row, Size, commit, seed_for, table
+from tests.faults.order import place_of
 from tests.faults.processes import free_port
 from tests.faults.removal import REMOVE
 from tests.faults.servers import Broker, own_broker
@@ -31,8 +32,8 @@ class Tell(Protocol):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who needs the machine for himself comes last, when the others have little left to do."""
-    items.sort(key=_is_alone)
+    """Long ones first. Who needs the machine for himself comes last, when the others have little left to do."""
+    items.sort(key=lambda item: (_is_alone(item), place_of(getattr(item, "originalname", item.name))))
 
 
 def _is_alone(item: pytest.Item) -> bool:
