@@ -57,13 +57,16 @@ class _PlainClient(httpx.Client):
             hook(request)
         response = self._wire.handle_request(request)
         response.request = request
-        for hook in self.event_hooks["response"]:
-            hook(response)
-        if not stream:
-            try:
+        try:
+            for hook in self.event_hooks["response"]:
+                hook(response)
+            if not stream:
                 response.read()
-            finally:
-                response.close()
+        except BaseException:
+            response.close()
+            raise
+        if not stream:
+            response.close()
         return response
 
 
