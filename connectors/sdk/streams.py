@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, ClassVar, Literal
+from urllib.parse import parse_qsl, urlencode
 
 from connectors.sdk.client import Client, dump_json, parse_json
 from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RecordRejected
@@ -142,19 +143,38 @@ class Standing:
 
 
 UNNAMED = "unnamed"
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The exact request a write would send, for people to read before and after. Holds no credentials.
+    """The exact request a write sends: what is committed before it, goes over the wire, and people read. Holds no credentials.
 
-    `content` is the body as it goes over the wire, from streams that send it as it is (`WritableStream.send`).
+    `content` is the body, byte for byte. `decided`: the drafts it does not hold, by their place, with what became of them before
+    anything was sent.
     """
 
     method: str
     path: str
-    body: Any
-    content: bytes = b""
+    content: bytes
+    content_type: str = JSON
+    decided: Mapping[int, Outcome] = field(default_factory=dict)
+
+    @property
+    def body(self) -> Any:
+        """The content as people read it."""
+        is_json = self.content_type == JSON
+        return parse_json(self.content) if is_json else dict(parse_qsl(self.content.decode(), keep_blank_values=True))
+
+    def outcomes(self, sent: Iterable[Outcome], count: int) -> list[Outcome]:
+        """One outcome for each of so many drafts, in order, from those of the ones that were sent."""
+        answered = iter(sent)
+        return [self.decided[place] if place in self.decided else next(answered) for place in range(count)]
+
+
+def form_content(values: Sequence[tuple[str, str]]) -> bytes:
+    """The body of a request whose `content_type` is `FORM`."""
+    return urlencode(values).encode()
 
 
 class Stream(ABC):
@@ -186,7 +206,7 @@ class Stream(ABC):
 class WritableStream(Stream):
     """A data type we can also write. Every method answers one outcome a draft, in order.
 
-    `create` raises `OutcomeUnknown` when the answer was lost, `TransientError` when surely nothing was written.
+    `send` raises `OutcomeUnknown` when the answer was lost, `TransientError` when surely nothing was written.
     `settles_on_document`: a credit note's repayment is part of the document itself, so no separate payment is written.
     `cannot_empty`: fields that, once filled, the provider lets nobody empty.
     """
@@ -196,18 +216,23 @@ class WritableStream(Stream):
     settles_on_document: ClassVar[bool] = False
     cannot_empty: ClassVar[frozenset[str]] = frozenset()
 
-    @abstractmethod
-    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
-        """Create up to `batch_size` documents in one call, idempotent under `key` within the provider's window."""
+    def request(self, client: Client, drafts: Sequence[Draft], *, key: str) -> Request:
+        """What creates up to `batch_size` documents in one call. What they name, such as their customers, may be created first,
+        which must be as good as once when it is done twice."""
+        return self.preview(client, drafts)
 
+    @abstractmethod
     def send(self, client: Client, drafts: Sequence[Draft], request: Request, *, key: str) -> list[Outcome]:
-        """`create` with the request that `preview` made of these drafts. A stream whose preview leaves nothing open sends those very
-        bytes, so what was committed as the intent and what is sent are the same by construction."""
-        return self.create(client, drafts, key=key)
+        """Send the very bytes of what `request` made of these drafts, idempotent under `key` within the provider's window. So what
+        was committed as the intent and what is sent are the same by construction."""
+
+    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
+        """Make up a request and send it."""
+        return self.send(client, drafts, self.request(client, drafts, key=key), key=key)
 
     def anticipate(self, client: Client, drafts: Sequence[Draft], *, key: str) -> None:
         """Told of documents that follow in several batches: a provider that wants what they name to exist first can create it
-        in full batches here. `create` must do without."""
+        in full batches here. `request` must do without."""
         return None
 
     @abstractmethod
@@ -240,4 +265,4 @@ class WritableStream(Stream):
 
     @abstractmethod
     def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
-        """The request `create` would send for these drafts."""
+        """The same as `request` where everything the drafts name is there; what is not appears by its name. Creates nothing."""

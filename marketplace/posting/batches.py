@@ -15,11 +15,10 @@ from django.db.models import F
 
 from connectors.sdk.client import Client, dump_json
 from connectors.sdk.errors import ConnectorError, RateLimited, TransientError
-from connectors.sdk.streams import Draft, Request, WritableStream
+from connectors.sdk.streams import JSON, Draft, Request, WritableStream
 from marketplace.core.clock import now
 from marketplace.installations.models import Connection
 from marketplace.posting.intent import key_lasts, sending_lasts
-from marketplace.posting.keys import documents_digest, request_key
 from marketplace.posting.models import Posting, PostingBatch
 from marketplace.posting.planning import FLYING
 from marketplace.posting.ready import Ready
@@ -61,11 +60,13 @@ def pause_after(error: ConnectorError, attempts: int) -> dt.timedelta:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What one request is to hold."""
+    """What one request is to hold. `key` and `digest`: by which the provider and we know it again."""
 
     stream: WritableStream
     postings: Sequence[Ready]
     drafts: Sequence[Draft]
+    digest: str
+    key: str
     request: Request
 
 
@@ -80,14 +81,13 @@ def intend(connection: Connection, chosen: Sequence[Chosen]) -> list[PostingBatc
 
 
 def _batch_of(connection: Connection, one: Chosen) -> PostingBatch:
-    digest = documents_digest(one.drafts)
     return PostingBatch(
         id=uuid.uuid4(),
         connection=connection,
         data_type=one.postings[0].data_type,
         action=one.postings[0].action,
-        key=request_key(digest, (posting.key_round for posting in one.postings)),
-        request_digest=digest,
+        key=one.key,
+        request_digest=one.digest,
         size=len(one.postings),
     )
 
@@ -98,7 +98,7 @@ def _as_rows(batches: Sequence[PostingBatch], chosen: Sequence[Chosen]) -> bytes
             {
                 "id": batch.pk, "data_type": batch.data_type, "action": batch.action, "key": batch.key,
                 "request_digest": batch.request_digest, "size": batch.size,
-                "request": {"method": one.request.method, "path": one.request.path, "body": _body_of(one.request)},
+                "request": _as_json(one.request),
                 "postings": [posting.id for posting in one.postings],
             }
             for batch, one in zip(batches, chosen, strict=True)
@@ -106,9 +106,10 @@ def _as_rows(batches: Sequence[PostingBatch], chosen: Sequence[Chosen]) -> bytes
     )  # fmt: skip
 
 
-def _body_of(request: Request) -> Any:
-    """The bytes that will be sent, where the stream has made them already."""
-    return msgspec.Raw(request.content) if request.content else request.body
+def _as_json(request: Request) -> dict[str, Any]:
+    """With the bytes that will be sent, where they are JSON themselves."""
+    body = msgspec.Raw(request.content) if request.content_type == JSON else request.body
+    return {"method": request.method, "path": request.path, "body": body}
 
 
 def _intended(
@@ -120,11 +121,11 @@ def _intended(
     return batch
 
 
-def intend_again(batch: PostingBatch, connection: Connection) -> None:
+def intend_again(batch: PostingBatch, connection: Connection, request: Request) -> None:
     """The very same request once more, while the provider knows its key."""
     with database.cursor() as cursor:
         seconds = [lasts(connection).total_seconds() for lasts in (sending_lasts, key_lasts)]
-        cursor.execute(_INTEND_AGAIN, [*seconds, batch.pk])
+        cursor.execute(_INTEND_AGAIN, [storable(dump_json(_as_json(request))), *seconds, batch.pk])
         batch.state, batch.sent_at, batch.deadline_at = cursor.fetchone()
     Posting.objects.filter(batch=batch, state__in=FLYING).update(
         state=Posting.State.SENDING, attempts=F("attempts") + 1
@@ -211,7 +212,7 @@ _INTEND = """
 """
 _INTEND_AGAIN = """
     UPDATE posting_postingbatch
-    SET state = 'sending', sent_at = clock_timestamp(), 
+    SET request = %s::jsonb, state = 'sending', sent_at = clock_timestamp(),
         deadline_at = LEAST(clock_timestamp() + make_interval(secs => %s), intended_at + make_interval(secs => %s))
     WHERE id = %s RETURNING state, sent_at, deadline_at
 """

@@ -16,14 +16,14 @@ from marketplace.posting.updating import refuse_stale
 
 @dataclass(frozen=True)
 class Sending:
-    """A committed intent and what goes with it. `request`: what was committed, to be sent as it is. `is_repeat`: an earlier request
-    of the same may yet arrive."""
+    """A committed intent and what goes with it. `request`: what was committed; to create documents, it is sent as it is. `is_repeat`:
+    an earlier request of the same may yet arrive."""
 
     batch: PostingBatch
     postings: Sequence[Ready]
     drafts: Sequence[Draft]
     stream: WritableStream
-    request: Request | None = None
+    request: Request
     is_repeat: bool = False
 
 

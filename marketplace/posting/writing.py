@@ -39,7 +39,7 @@ from marketplace.posting.batches import (
     pause_after,
 )
 from marketplace.posting.intent import Gate, Unwanted
-from marketplace.posting.keys import batch_key
+from marketplace.posting.keys import batch_key, documents_digest, request_key
 from marketplace.posting.models import PostingBatch
 from marketplace.posting.ready import Ready, drafts_of, may_be_written, ready_postings
 from marketplace.posting.restoring import settle_forgotten
@@ -166,10 +166,20 @@ def _choose(writer: Writer) -> list[Chosen]:
         documents = _unsent(writer, stream, _next_batch(writer.ahead, stream.batch_size))
         if documents:
             postings, drafts = [posting for posting, _ in documents], [draft for _, draft in documents]
-            chosen.append(Chosen(stream, postings, drafts, stream.preview(writer.client, drafts)))
+            chosen.append(_made_up(writer, stream, postings, drafts))
         if chosen and chosen[-1].postings[0].action == "update":
             break
     return chosen
+
+
+def _made_up(writer: Writer, stream: WritableStream, postings: Sequence[Ready], drafts: Sequence[Draft]) -> Chosen:
+    digest = documents_digest(drafts)
+    key = request_key(digest, (posting.key_round for posting in postings))
+    if postings[0].action == "update":
+        request = stream.preview(writer.client, drafts)
+    else:
+        request = stream.request(writer.client, drafts, key=key)
+    return Chosen(stream, postings, drafts, digest, key, request)
 
 
 def _round_size(writer: Writer) -> int:
@@ -241,11 +251,16 @@ def _unsent(
 
 
 def _intend_again(writer: Writer, one: Unconfirmed) -> Sending:
-    """The very same request once more: the same documents in the same order, so the provider knows the key."""
-    with holding_lease(writer.owner):
-        intend_again(one.batch, writer.connection)
+    """The very same request once more: the same documents in the same order, so the provider knows the key. Raises `UnableToPost`
+    when it cannot be made up now; the first one's outcome stays unknown."""
     stream = connector(writer.connection.connector).writable(one.batch.data_type)
-    return Sending(one.batch, one.postings, one.drafts, stream, is_repeat=True)
+    try:
+        request = stream.request(writer.client, one.drafts, key=one.batch.key)
+    except ConnectorError as error:
+        raise UnableToPost(error.user_message, pause_after(error, one.postings[0].attempts)) from error
+    with holding_lease(writer.owner):
+        intend_again(one.batch, writer.connection, request)
+    return Sending(one.batch, one.postings, one.drafts, stream, request, is_repeat=True)
 
 
 def _send_all(writer: Writer, sendings: Sequence[Sending]) -> Sent:
@@ -300,6 +315,4 @@ def _write(client: Client, sending: Sending) -> list[Outcome]:
     if sending.batch.action == "update":
         posting, draft = sending.postings[0], sending.drafts[0]
         return [sending.stream.update(client, posting.external_id, draft, version=posting.external_version)]
-    if sending.request is not None:
-        return sending.stream.send(client, sending.drafts, sending.request, key=sending.batch.key)
-    return sending.stream.create(client, sending.drafts, key=sending.batch.key)
+    return sending.stream.send(client, sending.drafts, sending.request, key=sending.batch.key)

@@ -121,9 +121,9 @@ QUICKBOOKS_POINTS = (
     Point("parties of a batch", "before", QUICKBOOKS + "names.party_ids"),
     Point("items of a batch", "after", QUICKBOOKS + "names.item_ids"),
     Point("invoices of payments", "after", QUICKBOOKS + "streams._invoice_ids"),
-    Point("a batch is made up", "before", QUICKBOOKS + "client.QuickBooksClient.write"),
-    Point("a batch was answered", "after", QUICKBOOKS + "client.QuickBooksClient.write"),
-    Point("results are paired", "after", QUICKBOOKS + "batches.Written30.create"),
+    Point("a batch is made up", "before", QUICKBOOKS + "client.QuickBooksClient.send"),
+    Point("a batch was answered", "after", QUICKBOOKS + "client.QuickBooksClient.send"),
+    Point("results are paired", "after", QUICKBOOKS + "batches.Written30.send"),
     Point("searching by our reference", "before", QUICKBOOKS + "batches.Written30.find"),
     Point("found by our reference", "after", QUICKBOOKS + "batches.Written30.find"),
 )

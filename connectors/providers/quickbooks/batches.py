@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
-from connectors.providers.quickbooks.client import QuickBooksClient, portions, quoted_list
+from connectors.providers.quickbooks.client import (
+    QuickBooksClient,
+    batch_content,
+    incomplete,
+    portions,
+    quoted_list,
+)
 from connectors.providers.quickbooks.faults import fault_of, rejection
 from connectors.providers.quickbooks.listing import Entity, fetch_page, fetch_rows, read_pages
 from connectors.providers.quickbooks.manifest import BATCH_SIZE, PAGE_SIZE
@@ -104,16 +110,33 @@ class Written30(Listed, WritableStream):
         """Customers, suppliers and items of all these documents, thirty to a call instead of a few with every batch."""
         self.prepare(company_client(client), drafts, create=True, key=key)
 
-    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
-        company = company_client(client)
-        prepared = self.prepare(company, drafts, create=True, key=key)
-        items = _create_items(prepared)
-        results = company.write(items, key=key) if items else []
-        by_id = {item["bId"]: result for item, result in zip(items, results, strict=True)}
-        return [
-            one if isinstance(one, RecordRejected) else self._outcome(company, one[0], by_id[str(number)])
-            for number, one in enumerate(prepared)
+    def request(self, client: Client, drafts: Sequence[Draft], *, key: str) -> Request:
+        return self._request(company_client(client), drafts, create=True, key=key)
+
+    def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
+        """Customers and items that would be created first appear by name."""
+        return self._request(company_client(client), drafts, create=False, key="")
+
+    def _request(self, client: QuickBooksClient, drafts: Sequence[Draft], *, create: bool, key: str) -> Request:
+        """Each operation bears the place of its draft; a draft that cannot be built is in none."""
+        prepared = self.prepare(client, drafts, create=create, key=key)
+        items = [
+            {"bId": str(place), "operation": "create", one[0]: one[1]}
+            for place, one in enumerate(prepared)
+            if not isinstance(one, RecordRejected)
         ]
+        return Request(
+            method="POST",
+            path=client.company_path("batch"),
+            content=batch_content(items),
+            decided={place: one for place, one in enumerate(prepared) if isinstance(one, RecordRejected)},
+        )
+
+    def send(self, client: Client, drafts: Sequence[Draft], request: Request, *, key: str) -> list[Outcome]:
+        company = company_client(client)
+        ids = [str(place) for place in range(len(drafts)) if place not in request.decided]
+        results = company.send(request.content, ids, key=key) if ids else []
+        return request.outcomes((self._outcome(company, result) for result in results), len(drafts))
 
     def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
         """Only what the draft says is changed; an object changed meanwhile is refused as stale."""
@@ -125,7 +148,7 @@ class Written30(Listed, WritableStream):
         lock = {"Id": external_id, "SyncToken": sync_token(version), "sparse": True}
         item = {"bId": "0", "operation": "update", entity: body | lock}
         (result,) = company.write([item], key=f"{draft.key}:{external_id}:{version}")
-        return self._outcome(company, entity, result)
+        return self._outcome(company, result)
 
     def void(
         self, client: Client, external_ids: Sequence[str], *, versions: Mapping[str, str] | None = None
@@ -143,7 +166,7 @@ class Written30(Listed, WritableStream):
             items = [{"bId": str(number)} | self.void_item(*rows[id]) for number, id in enumerate(some)]
             results = company.write(items, key=f"void:{[(id, rows[id][1]['SyncToken']) for id in some]}")
             for id, result in zip(some, results, strict=True):
-                outcomes[id] = self._outcome(company, rows[id][0], result)
+                outcomes[id] = self._outcome(company, result)
         return [outcomes[id] for id in external_ids]
 
     def standing(self, found: SourceRecord) -> Standing:
@@ -175,19 +198,13 @@ class Written30(Listed, WritableStream):
                         found[draft.key] = found.get(draft.key, one).beside(one)
         return found
 
-    def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
-        """The very call `create` makes; customers and items it would create first appear by name."""
-        company = company_client(client)
-        prepared = self.prepare(company, drafts, create=False, key="")
-        return Request(
-            method="POST",
-            path=company.company_path("batch"),
-            body={"BatchItemRequest": _create_items(prepared)},
-        )
-
-    def _outcome(self, client: QuickBooksClient, entity: str, result: Json) -> Outcome:
-        fault = fault_of(result)
-        return rejection(fault) if fault else self._written(client, entity, result[entity])
+    def _outcome(self, client: QuickBooksClient, result: Json) -> Outcome:
+        if fault := fault_of(result):
+            return rejection(fault)
+        entity = next((known.name for known in self.written_entities if known.name in result), None)
+        if entity is None:
+            raise incomplete(True, f"a result without an object: {sorted(result)}")
+        return self._written(client, entity, result[entity])
 
     def _written(self, client: QuickBooksClient, entity: str, row: Json) -> Written:
         return Written(
@@ -204,14 +221,6 @@ class Written30(Listed, WritableStream):
         (converted,) = [known.convert for known in self.written_entities if known.name == entity]
         records, _ = read_rows([row], converted)
         return records[0] if records else None
-
-
-def _create_items(prepared: Sequence[Prepared]) -> list[Json]:
-    return [
-        {"bId": str(number), "operation": "create", one[0]: one[1]}
-        for number, one in enumerate(prepared)
-        if not isinstance(one, RecordRejected)
-    ]
 
 
 def _signed_total(entity: str, row: Json) -> Decimal | None:

@@ -92,7 +92,7 @@ class QuickBooksClient(Client):
     def queries(self, statements: Sequence[str]) -> list[Json]:
         """Several queries in one call."""
         items = [{"bId": str(number), "Query": statement} for number, statement in enumerate(statements, 1)]
-        results, answered_at = self._batch(items, {}, is_write=False)
+        results, answered_at = self._batch(batch_content(items), _ids(items), {}, is_write=False)
         for result in results:
             fault = fault_of(result)
             if fault is not None:
@@ -115,12 +115,18 @@ class QuickBooksClient(Client):
 
     def write(self, items: Sequence[Json], *, key: str) -> list[Json]:
         """Up to 30 operations in one idempotent call; one result an operation, in order."""
-        results, _ = self._batch(items, {"requestid": request_id(key)}, is_write=True)
+        return self.send(batch_content(items), _ids(items), key=key)
+
+    def send(self, content: bytes, ids: Sequence[str], *, key: str) -> list[Json]:
+        """The same for the bytes of a batch, whose operations have these ids."""
+        results, _ = self._batch(content, ids, {"requestid": request_id(key)}, is_write=True)
         return results
 
-    def _batch(self, items: Sequence[Json], params: Mapping[str, str], *, is_write: bool) -> tuple[list[Json], str]:
-        if len(items) > BATCH_SIZE:
-            raise ValueError(f"QuickBooks takes {BATCH_SIZE} operations a batch, not {len(items)}.")
+    def _batch(
+        self, content: bytes, ids: Sequence[str], params: Mapping[str, str], *, is_write: bool
+    ) -> tuple[list[Json], str]:
+        if len(ids) > BATCH_SIZE:
+            raise ValueError(f"QuickBooks takes {BATCH_SIZE} operations a batch, not {len(ids)}.")
         answer = self.request(
             "POST",
             "api",
@@ -129,13 +135,13 @@ class QuickBooksClient(Client):
             spends={"call": 1, "batch": 1},
             params={"minorversion": MINOR_VERSION, **params},
             headers={"Content-Type": "application/json"},
-            content=dump_json({"BatchItemRequest": items}),
+            content=content,
         )
         results = {result.get("bId"): result for result in (answer or {}).get("BatchItemResponse", [])}
-        missing = [item["bId"] for item in items if item["bId"] not in results]
+        missing = [id for id in ids if id not in results]
         if missing:
-            raise _incomplete(is_write, f"no result for {missing}")
-        return [results[item["bId"]] for item in items], str(answer.get("time", ""))
+            raise incomplete(is_write, f"no result for {missing}")
+        return [results[id] for id in ids], str(answer.get("time", ""))
 
     def remember(self, kind: str, rows: Mapping[str, Json]) -> None:
         self.seen.setdefault(kind, {}).update(rows)
@@ -144,7 +150,16 @@ class QuickBooksClient(Client):
         return self.seen.setdefault(kind, {})
 
 
-def _incomplete(is_write: bool, detail: str) -> ConnectorError:
+def batch_content(items: Sequence[Json]) -> bytes:
+    """The body of a batch of these operations."""
+    return dump_json({"BatchItemRequest": items})
+
+
+def _ids(items: Sequence[Json]) -> list[str]:
+    return [item["bId"] for item in items]
+
+
+def incomplete(is_write: bool, detail: str) -> ConnectorError:
     if is_write:
         return OutcomeUnknown(
             "QuickBooks did not confirm a write; it is looked up before anything is repeated.", detail=detail

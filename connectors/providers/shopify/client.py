@@ -12,7 +12,7 @@ import httpx
 from connectors.providers.shopify.manifest import API_VERSION, MANIFEST
 from connectors.providers.shopify.nodes import LINE, Line
 from connectors.providers.shopify.oauth import ShopifyOAuth
-from connectors.sdk.client import Client, parse_json
+from connectors.sdk.client import Client, dump_json, parse_json
 from connectors.sdk.errors import (
     ConfigurationError,
     ConnectorError,
@@ -64,8 +64,14 @@ class ShopifyClient(Client):
         self, query: str, variables: Mapping[str, Any] | None = None, *, cost: int, is_write: bool = False
     ) -> Any:
         """The `data` of one query or mutation."""
-        body = {"query": query, "variables": dict(variables or {})}
-        return self.request("POST", "admin", GRAPHQL, is_write=is_write, spends={"cost": cost}, json=body)
+        return self.send(graphql_content(query, variables or {}), cost=cost, is_write=is_write)
+
+    def send(self, content: bytes, *, cost: int, is_write: bool) -> Any:
+        """The same for one that is written out."""
+        headers, spends = {"Content-Type": "application/json"}, {"cost": cost}
+        return self.request(
+            "POST", "admin", GRAPHQL, is_write=is_write, spends=spends, headers=headers, content=content
+        )
 
     def read_error(self, response: httpx.Response) -> ConnectorError | None:
         if response.status_code in _REFUSALS:
@@ -175,6 +181,11 @@ class ShopifyClient(Client):
             trouble = TransientError("Shopify broke off its file.", detail=type(error).__name__)
             self._wait_or_raise(trouble, failures, started_at)
             return None
+
+
+def graphql_content(query: str, variables: Mapping[str, Any]) -> bytes:
+    """The body of a query or mutation."""
+    return dump_json({"query": query, "variables": dict(variables)})
 
 
 def _keep(chunk: bytes, file: IO[bytes], most: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from abc import abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -295,19 +296,27 @@ class Customers(ListedStream, WritableStream):
     def row(self, row: str) -> SourceRecord | RejectedRow:
         return text_source(row, read_customer)
 
-    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
-        """Shopify takes an e-mail address or phone number once, so a repetition is refused; then it is looked up.
-
-        A draft with neither is looked up before, as nothing else would keep it from being created twice.
-        """
-        shop = _client(client)
+    def request(self, client: Client, drafts: Sequence[Draft], *, key: str) -> Request:
+        """A draft with neither e-mail address nor phone number is looked up before, as nothing else would keep it from being created
+        twice."""
         nameless = [draft for draft in drafts if not _is_unique(draft)]
-        outcomes: dict[str, Outcome] = {**self.find(client, nameless)} if nameless else {}
-        new = [draft for draft in drafts if draft.key not in outcomes]
-        outcomes |= _created(shop, new) if new else {}
+        found = self.find(client, nameless) if nameless else {}
+        decided = {place: found[draft.key] for place, draft in enumerate(drafts) if draft.key in found}
+        return replace(self.preview(client, [draft for draft in drafts if draft.key not in found]), decided=decided)
+
+    def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
+        path = urlsplit(client.url("admin", GRAPHQL)).path
+        content = writing.creation([writing.new_customer(draft) for draft in drafts])
+        return Request(method="POST", path=path, content=content)
+
+    def send(self, client: Client, drafts: Sequence[Draft], request: Request, *, key: str) -> list[Outcome]:
+        """Shopify takes an e-mail address or phone number once, so a repetition is refused; then it is looked up."""
+        shop = _client(client)
+        new = [draft for place, draft in enumerate(drafts) if place not in request.decided]
+        outcomes = _created(shop, request.content, [draft.key for draft in new]) if new else {}
         repeated = [draft for draft in new if _is_duplicate(outcomes[draft.key])]
         outcomes |= self.find(client, repeated) if repeated else {}
-        return [outcomes[draft.key] for draft in drafts]
+        return request.outcomes((outcomes[draft.key] for draft in new), len(drafts))
 
     def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
         """Shopify has no locking, so the version is compared just before the write."""
@@ -347,10 +356,6 @@ class Customers(ListedStream, WritableStream):
         nodes = shop.graphql(ALL_CUSTOMERS.page, variables, cost=ALL_CUSTOMERS.page_cost(first))["customers"]["nodes"]
         return {keys[tag]: _written(shop, node) for node in nodes for tag in node["tags"] if tag in keys}
 
-    def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
-        path = urlsplit(client.url("admin", GRAPHQL)).path
-        return Request(method="POST", path=path, body=writing.create_body(drafts))
-
 
 def _is_unique(draft: Draft) -> bool:
     customer = writing.customer_of(draft.document)
@@ -361,16 +366,16 @@ def _is_duplicate(outcome: Outcome) -> bool:
     return isinstance(outcome, RecordRejected) and outcome.code == "duplicate"
 
 
-def _created(shop: ShopifyClient, drafts: Sequence[Draft]) -> dict[str, Outcome]:
-    """By posting key. A value Shopify cannot even read fails the whole call, so the drafts are then sent one by one."""
-    body = writing.create_body(drafts)
+def _created(shop: ShopifyClient, content: bytes, keys: Sequence[str]) -> dict[str, Outcome]:
+    """By posting key. A value Shopify cannot even read fails the whole call, so the customers are then sent one by one."""
     try:
-        answer = shop.graphql(body["query"], body["variables"], cost=len(drafts) * MUTATION_COST, is_write=True)
+        answer = shop.send(content, cost=len(keys) * MUTATION_COST, is_write=True)
     except InvalidVariables as error:
-        if len(drafts) > 1:
-            return {key: found for draft in drafts for key, found in _created(shop, [draft]).items()}
-        return {drafts[0].key: RecordRejected(error.user_message, detail=error.detail)}
-    results = {draft.key: answer[f"c{place}"] for place, draft in enumerate(drafts)}
+        if len(keys) > 1:
+            alone = zip(keys, writing.each_alone(content), strict=True)
+            return {key: _created(shop, one, [key])[key] for key, one in alone}
+        return {keys[0]: RecordRejected(error.user_message, detail=error.detail)}
+    results = {key: answer[f"c{place}"] for place, key in enumerate(keys)}
     return {
         key: writing.refusal(result["userErrors"]) if result["userErrors"] else _written(shop, result["customer"])
         for key, result in results.items()

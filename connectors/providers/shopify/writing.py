@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from connectors.providers.shopify.client import graphql_content
 from connectors.providers.shopify.queries import CUSTOMER
+from connectors.sdk.client import parse_json
 from connectors.sdk.errors import RecordRejected
 from connectors.sdk.records import Address, Customer, Record
 from connectors.sdk.streams import Draft
@@ -13,15 +15,22 @@ from connectors.sdk.streams import Draft
 _ANSWER = f"{{ customer {{ {CUSTOMER} }} userErrors {{ field message }} }}"
 
 
-def create_body(drafts: Sequence[Draft]) -> dict[str, Any]:
-    """One mutation that creates every draft, each tagged with its reference so that it can be found again."""
-    names = ", ".join(f"$c{place}: CustomerInput!" for place in range(len(drafts)))
-    calls = " ".join(f"c{place}: customerCreate(input: $c{place}) {_ANSWER}" for place in range(len(drafts)))
-    variables = {f"c{place}": _new_customer(draft) for place, draft in enumerate(drafts)}
-    return {"query": f"mutation({names}) {{ {calls} }}", "variables": variables}
+def creation(inputs: Sequence[Mapping[str, Any]]) -> bytes:
+    """One mutation that creates every customer."""
+    names = ", ".join(f"$c{place}: CustomerInput!" for place in range(len(inputs)))
+    calls = " ".join(f"c{place}: customerCreate(input: $c{place}) {_ANSWER}" for place in range(len(inputs)))
+    variables = {f"c{place}": given for place, given in enumerate(inputs)}
+    return graphql_content(f"mutation({names}) {{ {calls} }}", variables)
 
 
-def _new_customer(draft: Draft) -> dict[str, Any]:
+def each_alone(content: bytes) -> list[bytes]:
+    """The customers of one mutation as mutations of their own."""
+    variables = parse_json(content)["variables"]
+    return [creation([variables[f"c{place}"]]) for place in range(len(variables))]
+
+
+def new_customer(draft: Draft) -> dict[str, Any]:
+    """Tagged with its reference so that it can be found again."""
     customer = customer_of(draft.document)
     address = address_input(customer)
     return {

@@ -22,6 +22,7 @@ from connectors.sdk.errors import (
     UnexpectedResponse,
 )
 from connectors.sdk.oauth import OAuth, Organisation, TokenSet
+from connectors.sdk.streams import FORM
 
 Params = Sequence[tuple[str, str]]
 
@@ -57,10 +58,10 @@ class StripeClient(Client):
     def get(self, path: str, params: Params = ()) -> Any:
         return self.request("GET", "api", path, params=list(params))
 
-    def post(self, path: str, form: Params, *, key: str = "") -> Any:
+    def post(self, path: str, form: bytes, *, key: str = "") -> Any:
         """Send a form; `key` makes Stripe answer a repetition with its first answer for a day."""
-        headers = {"Idempotency-Key": key} if key else {}
-        return self.request("POST", "api", path, is_write=True, headers=headers, data=dict(form))
+        headers = {"Content-Type": FORM} | ({"Idempotency-Key": key} if key else {})
+        return self.request("POST", "api", path, is_write=True, headers=headers, content=form)
 
     def delete(self, path: str) -> Any:
         return self.request("DELETE", "api", path, is_write=True)

@@ -23,7 +23,7 @@ from connectors.sdk.records import (
     Payout,
     Record,
 )
-from connectors.sdk.streams import Written
+from connectors.sdk.streams import Written, form_content
 from connectors.testing.contract import Bench, ConnectorContract
 
 
@@ -149,7 +149,7 @@ def test_payout_that_does_not_add_up_is_kept_aside(bench: Bench) -> None:
 def test_payout_made_by_hand_is_read_as_one_sum(bench: Bench) -> None:
     plant(bench, order(1, total="100.00", at=bench.simulator.now() - dt.timedelta(days=3)))
     assert isinstance(bench.client, StripeClient)
-    bench.client.post("/v1/payouts", [("amount", "9000"), ("currency", "gbp")])
+    bench.client.post("/v1/payouts", form_content([("amount", "9000"), ("currency", "gbp")]))
     calls = bench.client.calls
     (found,) = bench.read("payout")
     assert isinstance(found.record, Payout)

@@ -13,7 +13,16 @@ from connectors.providers.stripe.listing import Body, Listing
 from connectors.sdk.client import Client
 from connectors.sdk.errors import RecordRejected
 from connectors.sdk.records import Address, Customer
-from connectors.sdk.streams import Draft, Outcome, Request, SourceRecord, WritableStream, Written, part_by_part
+from connectors.sdk.streams import (
+    FORM,
+    Draft,
+    Outcome,
+    Request,
+    SourceRecord,
+    WritableStream,
+    Written,
+    form_content,
+)
 
 KEY, REFERENCE = "tieout_key", "tieout_reference"
 SEARCH_LAG_SECONDS = 600  # the search index is minutes behind at worst
@@ -32,15 +41,14 @@ class CustomerWriting(Listing, WritableStream):
     def read(self, client: StripeClient, body: Body) -> SourceRecord:
         return reading.customer(body)
 
-    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
-        """One draft a call, under `key` for a day."""
+    def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
+        (draft,) = drafts
+        return Request(method="POST", path=self.path, content=form_content(creation(draft)), content_type=FORM)
+
+    def send(self, client: Client, drafts: Sequence[Draft], request: Request, *, key: str) -> list[Outcome]:
+        """Known under `key` for a day."""
         assert isinstance(client, StripeClient)
-        keys = [key if len(drafts) == 1 else f"{key}-{draft.key}" for draft in drafts]
-        sending = (
-            _outcome(client, self.path, creation(draft), key=own_key)
-            for draft, own_key in zip(drafts, keys, strict=True)
-        )
-        return part_by_part("Stripe", sending)
+        return [_outcome(client, self.path, request.content, key=key)]
 
     def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
         """Stripe has no version to lock on, so the customer is read once more just before."""
@@ -53,7 +61,8 @@ class CustomerWriting(Listing, WritableStream):
                 "The customer was changed in Stripe in the meantime. It is read again first.", code="stale"
             )
         form = [*values(completed(_customer(draft), current)), ("expand[0]", "tax_ids")]
-        return _outcome(client, f"{self.path}/{external_id}", form, key=f"{draft.key}-{version}" if version else "")
+        key = f"{draft.key}-{version}" if version else ""
+        return _outcome(client, f"{self.path}/{external_id}", form_content(form), key=key)
 
     def void(
         self, client: Client, external_ids: Sequence[str], *, versions: Mapping[str, str] | None = None
@@ -73,10 +82,6 @@ class CustomerWriting(Listing, WritableStream):
             params = [("query", query), ("limit", "100"), *self._expansions("data.")]
             _collect(client.get(f"{self.path}/search", params)["data"], wanted, found)
         return found
-
-    def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
-        bodies = [dict(creation(draft)) for draft in drafts]
-        return Request(method="POST", path=self.path, body=bodies[0] if len(bodies) == 1 else bodies)
 
     def _find_new(self, client: StripeClient, wanted: dict[str, Draft], found: dict[str, Written]) -> None:
         after = ""
@@ -145,7 +150,7 @@ def _customer(draft: Draft) -> Customer:
     return draft.document
 
 
-def _outcome(client: StripeClient, path: str, form: Form, *, key: str = "") -> Outcome:
+def _outcome(client: StripeClient, path: str, form: bytes, *, key: str) -> Outcome:
     try:
         return written(client.post(path, form, key=key))
     except RecordRejected as refusal:

@@ -255,9 +255,6 @@ class WritableXeroStream(XeroStream, WritableStream):
         """What empties the fields that the draft wants empty of the object as it is."""
         return {}
 
-    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
-        return self.send(client, drafts, self.preview(client, drafts), key=key)
-
     def send(self, client: Client, drafts: Sequence[Draft], request: Request, *, key: str) -> list[Outcome]:
         """A batch refused as a whole wrote nothing; its elements are then sent one by one."""
         try:
@@ -265,14 +262,16 @@ class WritableXeroStream(XeroStream, WritableStream):
         except RecordRejected as refused:
             if len(drafts) == 1:
                 return [refused]
-        return part_by_part(
-            "Xero",
-            (
-                outcome
-                for number, draft in enumerate(drafts)
-                for outcome in self.create(client, [draft], key=f"{key[:120]}-{number}")
-            ),
-        )
+        elements = enumerate(request.body[self.list_key])
+        return part_by_part("Xero", (self._alone(client, one, key=f"{key[:120]}-{number}") for number, one in elements))
+
+    def _alone(self, client: Client, element: Row, *, key: str) -> Outcome:
+        """One element of a batch, as it stood in it."""
+        try:
+            content = dump_json({self.list_key: [element]})
+            return self.post(client, self.create_method, self.path, content, 1, key)[0]
+        except RecordRejected as refused:
+            return refused
 
     def update(self, client: Client, external_id: str, draft: Draft, *, version: str) -> Outcome:
         """Xero has no lock, so the current version is read and compared right before the write."""
@@ -365,8 +364,8 @@ class WritableXeroStream(XeroStream, WritableStream):
         return True
 
     def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
-        body = {self.list_key: [self.write(draft) for draft in drafts]}
-        return Request(method=self.create_method, path=f"/api.xro/2.0{self.path}", body=body, content=dump_json(body))
+        content = dump_json({self.list_key: [self.write(draft) for draft in drafts]})
+        return Request(method=self.create_method, path=f"/api.xro/2.0{self.path}", content=content)
 
     def post(self, client: Client, method: str, path: str, content: bytes, count: int, key: str) -> list[Outcome]:
         """Send a batch of so many. Raises `RecordRejected` when Xero refused it as a whole."""

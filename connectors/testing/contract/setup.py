@@ -6,13 +6,10 @@ import datetime as dt
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl
 
-import httpx
 import msgspec
 import pytest
 
-from connectors.sdk.client import parse_json
 from connectors.sdk.records import Record
 from connectors.sdk.streams import Draft, WritableStream
 from connectors.testing.contract.bench import Bench, Parts
@@ -127,12 +124,6 @@ class Setup:
         """The fields of a standard record that come back as they went in."""
         lost = self.not_kept.get(data_type, frozenset())
         return [name for name in COMPARED[data_type] if name not in lost]
-
-    def sent_body(self, request: httpx.Request) -> Any:
-        """The body of a request as `preview` shows it."""
-        if "json" in request.headers.get("content-type", ""):
-            return parse_json(request.content)
-        return dict(parse_qsl(request.content.decode()))
 
     def webhook_secrets(self, bench: Bench) -> Sequence[str]:
         scheme = bench.parts.manifest.webhooks

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from connectors.sdk.client import Client
+from connectors.sdk.client import Client, dump_json
 from connectors.sdk.errors import RecordRejected
 from connectors.sdk.records import Company, Customer, Invoice, LedgerAccount, Record, decode, encode
 from connectors.sdk.streams import (
@@ -76,15 +76,14 @@ class Listed(Stream):
 class Writable(Listed, WritableStream):
     batch_size: ClassVar[int] = 5
 
-    def create(self, client: Client, drafts: Sequence[Draft], *, key: str) -> list[Outcome]:
-        request = self.preview(client, drafts)
+    def send(self, client: Client, drafts: Sequence[Draft], request: Request, *, key: str) -> list[Outcome]:
         answer = client.request(
             request.method,
             "api",
             request.path,
             is_write=True,
-            json=request.body,
-            headers={"Idempotency-Key": key},
+            content=request.content,
+            headers={"Content-Type": request.content_type, "Idempotency-Key": key},
         )
         return [outcome(result) for result in answer["results"]]
 
@@ -113,7 +112,7 @@ class Writable(Listed, WritableStream):
 
     def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:
         body = {"drafts": [{"reference": draft.reference, "record": as_json(draft.document)} for draft in drafts]}
-        return Request(method="POST", path=f"/records/{self.data_type}/batch", body=body)
+        return Request(method="POST", path=f"/records/{self.data_type}/batch", content=dump_json(body))
 
 
 def as_json(record: Record) -> Any:

@@ -75,7 +75,7 @@ def _() -> None:
 def _() -> None:
     def write(client: Client, sending: Sending) -> list[Outcome]:
         if sending.batch.action == "create":
-            return sending.stream.create(client, sending.drafts, key=sending.batch.key)
+            return sending.stream.send(client, sending.drafts, sending.request, key=sending.batch.key)
         return [sending.stream.update(client, sending.postings[0].external_id, sending.drafts[0], version="")]
 
     replace(writing, "_write", write)
