@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from connectors.sdk import client as sdk
 from connectors.sdk.client import parse_json
+from connectors.sdk.exchange import exchange
 from connectors.testing import Simulator
 from connectors.testing.faults import Fault
 from marketplace.core.models import WorkItem
@@ -38,7 +39,6 @@ TROUBLE: dict[str, Fault] = {
 def wire(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The bodies of all writes, as they are handed to the pool of connections."""
     sent: list[bytes] = []
-    exchange = sdk.exchange
 
     def noting(http: Any, method: str, url: str, **kwargs: Any) -> Any:
         if "Idempotency-Key" in kwargs["headers"] or "requestid" in kwargs.get("params", ()):
