@@ -38,6 +38,7 @@ BOOKKEEPERS = "A bookkeeper, an admin or the owner."
 APPROVER = "The owner or an admin, who approves it by name."
 #: Why a case, or a record, is not posted.
 REFUSALS = {
+    "account_currency": "the chosen ledger account is kept in another currency",
     "adjustment": "it carries an adjustment nobody has mapped",
     "archived": "it is archived",
     "archived_account": "the chosen ledger account is archived",

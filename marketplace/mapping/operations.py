@@ -24,7 +24,7 @@ from tenants.context import current_tenant, tenant
 from tenants.models import User
 
 #: Outcomes held for these reasons may go through with a new mapping.
-CURED_BY_MAPPING = ("unmapped", "archived_account", "not_computed", "does_not_add_up")
+CURED_BY_MAPPING = ("unmapped", "archived_account", "account_currency", "not_computed", "does_not_add_up")
 LIST_TYPES = ("company", "ledger_account", "tax_rate")
 
 

@@ -12,6 +12,7 @@ REASONS: dict[str, str] = {
     "not_computed": "a mapped value cannot be worked out",
     "does_not_add_up": "the lines do not add up to the total",
     "archived_account": "a ledger account is no longer active",
+    "account_currency": "a ledger account is kept in another currency",
     "closed_period": "dated in a closed period",
     "payout_does_not_add_up": "the payout does not add up",
     "adjustment": "the payout holds money that is neither a sale nor a refund",
@@ -37,7 +38,15 @@ REASONS: dict[str, str] = {
     "other": "refused by the ledger",
 }
 #: Reasons a change of the field mapping can clear.
-MAPPING_REASONS = ("unmapped", "not_computed", "archived_account", "missing_reference", "amount", "duplicate")
+MAPPING_REASONS = (
+    "unmapped",
+    "not_computed",
+    "archived_account",
+    "account_currency",
+    "missing_reference",
+    "amount",
+    "duplicate",
+)
 
 
 def reason_words(code: str) -> str:

@@ -76,7 +76,6 @@ def _asked_rate(client: QuickBooksClient, currency: str, day: dt.date) -> Decima
     return RecordRejected(
         f"QuickBooks has no exchange rate for {currency} on {day:%-d %B %Y}. Enter one in QuickBooks among its currencies, then "
         "post it again.",
-        code="missing_reference",
     )
 
 

@@ -35,6 +35,7 @@ from connectors.providers.shopify.nodes import (
     Transaction,
 )
 from connectors.sdk.client import TypedDecoder, parse_json
+from connectors.sdk.currencies import minor_unit
 from connectors.sdk.records import (
     Address,
     Company,
@@ -54,7 +55,6 @@ N = TypeVar("N", OrderNode, RefundNode)
 OrderStatus = Literal["open", "paid", "partly_paid", "refunded", "cancelled"]
 PayoutStatus = Literal["scheduled", "in_transit", "paid", "failed", "cancelled"]
 
-CENT = Decimal("0.01")
 _ORDER_STATUS: dict[str, OrderStatus] = {
     "PAID": "paid",
     "PARTIALLY_REFUNDED": "paid",
@@ -169,7 +169,7 @@ def _order_lines(node: OrderNode, total: Decimal, rounding: Decimal) -> tuple[Sa
     if rounding:
         lines.append(SaleLine(kind="rounding", description="Cash rounding", amount=rounding))
     lines = _with_tip(lines, money(node.total_tip_received_set), total, included)
-    return (*lines, *_difference(lines, total, included, node.name))
+    return (*lines, *_difference(lines, total, included, node.name, minor_unit(node.currency_code)))
 
 
 def _item(item: Item) -> SaleLine:
@@ -218,12 +218,14 @@ def _with_tip(lines: list[SaleLine], tip: Decimal, total: Decimal, taxes_include
     ]
 
 
-def _difference(lines: list[SaleLine], total: Decimal, taxes_included: bool, name: str) -> tuple[SaleLine, ...]:
-    """Converting each line into the shop's currency may lose a cent a line; a larger gap makes the order unreadable."""
+def _difference(
+    lines: list[SaleLine], total: Decimal, taxes_included: bool, name: str, unit: Decimal
+) -> tuple[SaleLine, ...]:
+    """Converting each line into the shop's currency may lose the smallest unit of it a line; a larger gap makes the order unreadable."""
     gap = total - sum_of(lines, taxes_included)
     if not gap:
         return ()
-    if abs(gap) > CENT * max(1, len(lines)):
+    if abs(gap) > unit * max(1, len(lines)):
         raise Unreadable(f"The lines of {name} add up to {total - gap}, but Shopify's total is {total}.")
     return (SaleLine(kind="rounding", description="Rounding", amount=gap),)
 

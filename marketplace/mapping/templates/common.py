@@ -8,12 +8,13 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal
 
+from connectors.sdk.currencies import minor_unit
 from connectors.sdk.records import DocumentLine, Party, SaleLine, Tax
 from marketplace.mapping.mapped import Mapped, ValueMap
 from marketplace.mapping.plan import Circumstances, Held
 
-#: A difference up to this is rounding and gets a line of its own; above it a person has to look.
-ROUNDING_CAP = Decimal("0.05")
+#: A difference of up to so many cents (or yen, or fils) is rounding and gets a line of its own; above it a person has to look.
+ROUNDING_CAP = 5
 NO_TAX = "No tax"
 _ACCOUNT_FIELDS = {
     "shipping": "shipping_ledger_account",
@@ -94,7 +95,7 @@ def with_rounding(
     if difference == 0:
         return lines
     account = str(values.get("rounding_ledger_account") or "")
-    if abs(difference) > ROUNDING_CAP or not account:
+    if abs(difference) > ROUNDING_CAP * minor_unit(currency) or not account:
         raise Held(
             "does_not_add_up",
             f"The lines of {what} add up to {currency} {found:.2f}, but its total is {currency} {total:.2f}: "
@@ -126,6 +127,26 @@ def check_ledger_accounts(codes: Sequence[str], circumstances: Circumstances) ->
                 owner="bookkeeper",
                 next_step="Choose another ledger account in the field mapping, then post it again.",
             )
+
+
+def check_money_accounts(
+    codes: Sequence[str], currency: str, circumstances: Circumstances, *, or_base: bool, what: str
+) -> None:
+    """Money is only put where the ledger keeps that currency, or with `or_base` converts it: elsewhere it would refuse the entry, or
+    take the figure for one of its own currency, and the account would never come to nought."""
+    base = circumstances.ledger.base_currency
+    for code in codes:
+        found = circumstances.ledger.ledger_accounts.get(code)
+        own = (found.currency or base) if found else ""
+        if found is None or not own or own == currency or (or_base and own == base):
+            continue
+        raise Held(
+            "account_currency",
+            f"{what} is in {currency}, but the ledger account {code} {found.name} is kept in {own}.",
+            owner="bookkeeper",
+            next_step=f"Choose an account in {currency} in the field mapping, opened in the ledger first where there is none, then post "
+            "it again.",
+        )
 
 
 def open_date(date: dt.date, circumstances: Circumstances, what: str) -> tuple[dt.date, str]:

@@ -8,7 +8,7 @@ from connectors.sdk.records import BankTransfer, Expense, Party, Payout
 from marketplace.mapping.mapped import Mapped
 from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocument
 from marketplace.mapping.templates.base import NOTHING, TargetField, Template, of_constant, of_expression, of_field
-from marketplace.mapping.templates.common import check_ledger_accounts, open_date
+from marketplace.mapping.templates.common import check_ledger_accounts, check_money_accounts, open_date
 
 BANKS = ("bank", "asset")
 
@@ -20,7 +20,9 @@ def build_payout(payout: Payout, mapped: Mapped, circumstances: Circumstances) -
     values = mapped.fields(payout, circumstances)
     clearing, bank = values["clearing_ledger_account"], values["bank_ledger_account"]
     check_ledger_accounts([clearing, bank], circumstances)
-    date, _ = open_date(values["date"], circumstances, f"The payout of {payout.paid_date:%-d %B %Y}")
+    what = f"The payout of {payout.paid_date:%-d %B %Y}"
+    check_money_accounts([clearing, bank], payout.currency, circumstances, or_base=False, what=what)
+    date, _ = open_date(values["date"], circumstances, what)
     source, destination = (clearing, bank) if payout.net >= 0 else (bank, clearing)
     planned = []
     if payout.net:

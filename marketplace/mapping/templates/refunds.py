@@ -11,6 +11,7 @@ from marketplace.mapping.steps import as_date
 from marketplace.mapping.templates.base import TargetField, Template, of_map
 from marketplace.mapping.templates.common import (
     check_ledger_accounts,
+    check_money_accounts,
     document_lines,
     joined_memo,
     open_date,
@@ -44,6 +45,7 @@ def build_refund(refund: Refund, mapped: Mapped, circumstances: Circumstances) -
     payments = [payment for payment in refund.payments if payment.amount]
     repaid_from = [mapped.maps["payment_ledger_accounts"][payment.method] for payment in payments]
     check_ledger_accounts([*(line.ledger_account for line in lines), *repaid_from], circumstances)
+    check_money_accounts(repaid_from, refund.currency, circumstances, or_base=True, what=what)
     on_document = circumstances.ledger.repays_on_credit_note and bool(payments)
     if on_document:
         _refuse_split(refund, payments, repaid_from)

@@ -20,6 +20,7 @@ from marketplace.mapping.templates.base import (
 )
 from marketplace.mapping.templates.common import (
     check_ledger_accounts,
+    check_money_accounts,
     document_lines,
     joined_memo,
     open_date,
@@ -204,8 +205,10 @@ def _payment(
 ) -> PlannedDocument:
     account = mapped.maps["payment_ledger_accounts"][payment.method]
     check_ledger_accounts([account], circumstances)
+    what = f"A payment of order {order.number}"
+    check_money_accounts([account], order.currency, circumstances, or_base=True, what=what)
     paid_on = as_date(payment.paid_at, circumstances.time_zone) or invoice.date
-    date, _ = open_date(max(paid_on, invoice.date), circumstances, f"A payment of order {order.number}")
+    date, _ = open_date(max(paid_on, invoice.date), circumstances, what)
     document = CustomerPayment(
         id="",
         date=date,
