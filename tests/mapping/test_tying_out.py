@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connectors.sdk.currencies import minor_unit
-from connectors.sdk.records import Order, Record, Refund, SaleLine, SalePayment, Tax
+from connectors.sdk.records import Document, Order, Record, Refund, SaleLine, SalePayment, Tax
 from marketplace.mapping.journal import journal_of
 from marketplace.mapping.plan import Circumstances, Held, PlannedDocument
 from marketplace.mapping.templates.base import of_constant
@@ -131,7 +131,7 @@ def test_what_was_sold_less_what_went_back_and_fees_is_what_the_bank_got(
 
 
 def _is_whole(document: Record, unit: Decimal) -> bool:
-    amount = getattr(document, "total", None) or getattr(document, "amount", Decimal(0))
+    amount: Decimal = document.total if isinstance(document, Document) else getattr(document, "amount", Decimal(0))
     return amount % unit == 0
 
 

@@ -33,7 +33,7 @@ def _() -> None:
 
 @guard(
     "an entry against another goes out at the exchange rate of that one",
-    noticed_by=ABROAD + "books_stand_as_before_although_the_exchange_rate_changed_since[True-quickbooks]",
+    noticed_by=ABROAD + "books_stand_as_before_although_the_exchange_rate_changed_since[quickbooks-True]",
 )
 def _() -> None:
     replace(reversing, "at_rate", lambda document, rate: document)
@@ -41,7 +41,7 @@ def _() -> None:
 
 @guard(
     "a payment takes off what customers owe at the rate of what it pays",
-    noticed_by=ABROAD + "gain_or_loss_goes_with_the_payment_that_made_it[amounts0-xero]",
+    noticed_by=ABROAD + "gain_or_loss_goes_with_the_payment_that_made_it[xero-amounts0]",
 )
 def _() -> None:
     def at_its_own(movements: Any, rate: Decimal, settled_at: Decimal, *, receivable: str) -> dict[str, Decimal]:
