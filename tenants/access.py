@@ -8,16 +8,18 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
 
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.utils import timezone
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
-from tenants.choices import Role
+from tenants.choices import FirmRole, Role
 from tenants.confirming import require_confirmation
 from tenants.context import tenant as tenant_context
-from tenants.models import Membership, Tenant, User
+from tenants.firms import record_opening
+from tenants.models import Firm, FirmStaff, Membership, Tenant, User
 from tenants.queries import live_membership, people_with_role
 
 P = ParamSpec("P")
@@ -34,6 +36,13 @@ class TenantRequest(SignedInRequest):
 
     tenant: Tenant
     membership: Membership
+
+
+class FirmRequest(SignedInRequest):
+    """A request by somebody who belongs to an accounting firm."""
+
+    firm: Firm
+    staff: FirmStaff
 
 
 def _with_policy(view: Callable[..., HttpResponseBase], policy: str) -> Callable[..., HttpResponseBase]:
@@ -105,6 +114,35 @@ def member(
     return decorate
 
 
+def firm_staff(
+    role: str = FirmRole.STAFF, *, confirms: Collection[str] = ()
+) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
+    """Pages under /firms/<int:firm_id>/, for people of that firm; with `role` partner, for its partners. A stranger gets 404.
+    They show nothing of a client but its name: whatever lies in a business is behind `member`."""
+
+    def decorate(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+        @wraps(view)
+        def wrapped(request: HttpRequest, *, firm_id: int, **kwargs: Any) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return redirect_to_login(request.get_full_path())
+            staff = FirmStaff.objects.select_related("firm").filter(user=request.user, firm=firm_id).first()
+            if staff is None:
+                raise Http404("No such firm.")
+            if role == FirmRole.PARTNER and staff.role != FirmRole.PARTNER:
+                raise PermissionDenied
+            if request.method in confirms:
+                require_confirmation(request)
+            ours = cast(FirmRequest, request)
+            ours.firm, ours.staff = staff.firm, staff
+            staff.user = ours.user
+            return view(ours, **kwargs)
+
+        wrapped.confirms = frozenset(confirms)  # type: ignore[attr-defined]
+        return _with_policy(wrapped, f"firm_{role}")
+
+    return decorate
+
+
 _SAFE = ("GET", "HEAD")
 #: For `confirms`: what takes a form in, and what shows one or gives something out as well.
 SENDING = ("POST",)
@@ -131,7 +169,19 @@ def _enter(request: HttpRequest, tenant_slug: str) -> TenantRequest:
     membership.user = ours.user
     if request.session.get("last_tenant") != tenant_slug:
         request.session["last_tenant"] = tenant_slug
+    if membership.tenant.firm_id is not None:
+        _note_opening(ours)
     return ours
+
+
+def _note_opening(request: TenantRequest) -> None:
+    """Who of a firm looked into which client stands in the firm's trail, once a day for each session."""
+    day, slug = timezone.now().date().isoformat(), request.tenant.slug
+    known = request.session.get("opened", {})
+    today = known.get(day, [])
+    if slug not in today:
+        record_opening(request.membership)
+        request.session["opened"] = {day: [*today, slug]}
 
 
 def _rendered(response: HttpResponseBase) -> HttpResponseBase:

@@ -7,4 +7,4 @@ class TenantsConfig(AppConfig):
     name = "tenants"
 
     def ready(self) -> None:
-        from tenants import confirming, roles  # noqa: F401, PLC0415 -- they register receivers and a check
+        from tenants import confirming, firms, roles  # noqa: F401, PLC0415 -- they register receivers and a check

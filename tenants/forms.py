@@ -9,9 +9,11 @@ from zoneinfo import available_timezones
 from babel import Locale
 from babel.numbers import get_territory_currencies
 from django import forms
+from django.db.models import QuerySet
 
-from tenants.choices import ROLE_MEANINGS, Role
-from tenants.models import User
+from tenants.choices import ROLE_MEANINGS, FirmRole, Role
+from tenants.models import Firm, FirmStaff, Tenant, User
+from tenants.queries import NEEDS
 
 _ENGLISH = Locale("en", "GB")
 
@@ -72,9 +74,73 @@ class BusinessForm(forms.Form):
 
 
 class FindBusinessForm(forms.Form):
-    """Shown to whoever belongs to more businesses than fit on a page."""
+    """Shown to whoever belongs to several businesses. What does not fit filters nothing."""
 
     name = forms.CharField(label="Name", max_length=200, required=False, widget=forms.SearchInput())
+    needs = forms.ChoiceField(
+        label="Needs",
+        required=False,
+        choices=[("", "Anything or nothing"), *((name, words) for name, words in NEEDS.items())],
+    )
+    firm = forms.ModelChoiceField(label="Firm", queryset=Firm.objects.none(), required=False, empty_label="Any or none")
+
+    def __init__(self, data: Any, *, user: User) -> None:
+        super().__init__(data)
+        self.fields["firm"].queryset = user.firms.order_by("name")  # type: ignore[attr-defined]
+
+
+class FirmForm(forms.Form):
+    name = forms.CharField(
+        label="Name of the firm", max_length=200, widget=forms.TextInput(attrs={"autocomplete": "organization"})
+    )
+
+
+class StaffForm(forms.Form):
+    email = forms.EmailField(
+        label="E-mail address",
+        help_text="Of somebody who belongs to one of your businesses already.",
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+    )
+    role = forms.ChoiceField(
+        label="Role",
+        choices=[
+            (FirmRole.STAFF.value, "Staff — sees the firm’s page"),
+            (FirmRole.PARTNER.value, "Partner — also adds people and clients, and reads the firm’s trail"),
+        ],
+    )
+
+
+class TakeInForm(forms.Form):
+    """Businesses that the person administers and that belong to no firm."""
+
+    prefix = "take_in"
+    clients = forms.ModelMultipleChoiceField(
+        label="Businesses",
+        queryset=Tenant.objects.none(),
+        help_text="You are admin or owner of each of them.",
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    def __init__(self, *args: Any, candidates: QuerySet[Tenant], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["clients"].queryset = candidates  # type: ignore[attr-defined]
+
+
+class AccessForm(forms.Form):
+    """Who of the firm may open which of its clients from now on."""
+
+    prefix = "access"
+    person = forms.ModelChoiceField(label="Who", queryset=FirmStaff.objects.none(), empty_label="Choose")
+    role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.BOOKKEEPER)
+    clients = forms.ModelMultipleChoiceField(
+        label="Clients", queryset=Tenant.objects.none(), widget=forms.CheckboxSelectMultiple
+    )
+
+    def __init__(self, *args: Any, staff: QuerySet[FirmStaff], clients: QuerySet[Tenant], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["person"].queryset = staff  # type: ignore[attr-defined]
+        self.fields["person"].label_from_instance = lambda one: str(one.user)  # type: ignore[attr-defined]
+        self.fields["clients"].queryset = clients  # type: ignore[attr-defined]
 
 
 class RoleForm(forms.Form):

@@ -79,6 +79,31 @@ class FirmStaff(models.Model):
         return f"{self.user} at {self.firm}"
 
 
+class FirmEntry(models.Model):
+    """The trail of a firm: who of it may open which client, and who did. Append-only; the database refuses UPDATE and DELETE.
+    `digest` covers the entry and the digest before it."""
+
+    firm = models.ForeignKey(Firm, on_delete=models.PROTECT, related_name="entries")
+    sequence = models.BigIntegerField()
+    at = models.DateTimeField()
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    actor = models.CharField(max_length=200)
+    action = models.CharField(max_length=40)
+    # Of the client, as it was called then; empty where none is concerned.
+    tenant_id = models.UUIDField(null=True)
+    client = models.CharField(max_length=200, blank=True)
+    summary = models.TextField()
+    previous_digest = models.CharField(max_length=64)
+    digest = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ["-sequence"]
+        constraints = [models.UniqueConstraint(fields=["firm", "sequence"], name="firm_entry_once")]
+
+    def __str__(self) -> str:
+        return self.summary
+
+
 class Tenant(TenantMixin):
     """A business, with its own schema."""
 

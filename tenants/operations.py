@@ -31,7 +31,8 @@ class UnableToAcceptInvitation(Exception):
     """Said to the person as it is."""
 
 
-def _tell(tenant: Tenant, actor: User, action: str, **details: str) -> None:
+def tell(tenant: Tenant, actor: User, action: str, **details: str) -> None:
+    """What changed, inside the tenant's context."""
     tenancy_changed.send(Tenant, tenant=tenant, actor=actor, action=action, details=details)
 
 
@@ -58,11 +59,12 @@ def create_business(*, owner: User, legal_name: str, country: str, base_currency
         )
         Membership.objects.create(user=owner, tenant=tenant, role=Role.OWNER)
         with tenant_context(tenant):
-            _tell(tenant, owner, "tenant_created", legal_name=legal_name)
+            tell(tenant, owner, "tenant_created", legal_name=legal_name)
     return tenant
 
 
-def _refuse_above(actor: Membership, role: Role) -> None:
+def refuse_above(actor: Membership, role: Role) -> None:
+    """Raises `UnableToChangeMembers` unless this member may give and take that role."""
     if not actor.may(Role.ADMIN):
         raise UnableToChangeMembers("Only an admin or an owner can change who belongs to this business.")
     if not actor.may(role):
@@ -81,7 +83,7 @@ def _keep_an_owner(members: list[Membership], leaving: Membership) -> None:
 
 def invite_member(*, actor: Membership, email: str, role: Role) -> tuple[Invitation, str]:
     """Replaces an earlier invitation to the same address. Answers the token as well; we keep only its hash."""
-    _refuse_above(actor, role)
+    refuse_above(actor, role)
     tenant, email, token = actor.tenant, email.lower(), secrets.token_urlsafe(32)
     with tenant_context(tenant):
         if Membership.objects.live().filter(tenant=tenant, user__email=email).exists():
@@ -95,7 +97,7 @@ def invite_member(*, actor: Membership, email: str, role: Role) -> tuple[Invitat
             invited_by=actor.user,
             expires_at=timezone.now() + _INVITATION_LASTS,
         )
-        _tell(tenant, actor.user, "member_invited", email=email, role=role.value)
+        tell(tenant, actor.user, "member_invited", email=email, role=role.value)
         transaction.on_commit(lambda: _send_invitation(invitation, token))
     return invitation, token
 
@@ -112,10 +114,10 @@ def _send_invitation(invitation: Invitation, token: str) -> None:
 
 
 def withdraw_invitation(*, actor: Membership, invitation: Invitation) -> None:
-    _refuse_above(actor, Role(invitation.role))
+    refuse_above(actor, Role(invitation.role))
     with tenant_context(actor.tenant):
         invitation.delete()
-        _tell(actor.tenant, actor.user, "invitation_withdrawn", email=invitation.email)
+        tell(actor.tenant, actor.user, "invitation_withdrawn", email=invitation.email)
 
 
 def invitation_for_token(token: str) -> Invitation | None:
@@ -136,13 +138,13 @@ def accept_invitation(*, user: User, invitation: Invitation) -> Membership:
         )
         current.accepted_at = timezone.now()
         current.save(update_fields=["accepted_at"])
-        _tell(invitation.tenant, user, "member_joined", email=user.email, role=current.role)
+        tell(invitation.tenant, user, "member_joined", email=user.email, role=current.role)
     return membership
 
 
 def change_role(*, actor: Membership, member: Membership, role: Role) -> None:
-    _refuse_above(actor, role)
-    _refuse_above(actor, Role(member.role))
+    refuse_above(actor, role)
+    refuse_above(actor, Role(member.role))
     with tenant_context(actor.tenant):
         members = _lock_members(actor.tenant)
         if role != Role.OWNER:
@@ -150,15 +152,15 @@ def change_role(*, actor: Membership, member: Membership, role: Role) -> None:
         before, member.role = member.role, role
         member.save(update_fields=["role"])
         details = {"email": member.user.email, "before": before, "after": role.value}
-        _tell(actor.tenant, actor.user, "member_role_changed", **details)
+        tell(actor.tenant, actor.user, "member_role_changed", **details)
 
 
 def remove_member(*, actor: Membership, member: Membership) -> None:
     """Anybody may leave; removing somebody else needs a role at least as high as theirs."""
     if actor.pk != member.pk:
-        _refuse_above(actor, Role(member.role))
+        refuse_above(actor, Role(member.role))
     with tenant_context(actor.tenant):
         _keep_an_owner(_lock_members(actor.tenant), member)
         email = member.user.email
         member.delete()
-        _tell(actor.tenant, actor.user, "member_removed", email=email)
+        tell(actor.tenant, actor.user, "member_removed", email=email)

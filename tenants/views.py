@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST
 
 from tenants.access import SignedInRequest, TenantRequest, member, public_page, signed_in
 from tenants.choices import ROLE_MEANINGS, Role
+from tenants.firms import leave_firm
 from tenants.forms import BusinessForm, FindBusinessForm, InvitationForm, RoleForm
 from tenants.models import Tenant
 from tenants.operations import (
@@ -25,7 +26,15 @@ from tenants.operations import (
     remove_member,
     withdraw_invitation,
 )
-from tenants.queries import invitations_for, members_of, open_invitations, summarised, tenants_of
+from tenants.queries import (
+    firms_of,
+    fitting,
+    invitations_for,
+    members_of,
+    open_invitations,
+    summarised,
+    tenants_of,
+)
 
 BUSINESSES_A_PAGE = 50
 
@@ -53,15 +62,16 @@ def start(request: SignedInRequest) -> HttpResponse:
 def businesses(request: SignedInRequest) -> HttpResponse:
     """With what waits in each, from its summary: an accountant's hundred clients are ranked without looking into any of them."""
     memberships = summarised(request.user.memberships.live(), request.GET.get("sort", ""))
-    form = FindBusinessForm(request.GET)
-    wanted = form.cleaned_data["name"] if form.is_valid() else ""
-    fitting = memberships.filter(tenant__legal_name__icontains=wanted) if wanted else memberships
-    page = Paginator(fitting, BUSINESSES_A_PAGE).get_page(request.GET.get("page"))
+    form = FindBusinessForm(request.GET, user=request.user)
+    form.is_valid()
+    wanted = {name: value for name, value in form.cleaned_data.items() if value}
+    page = Paginator(fitting(memberships, **wanted), BUSINESSES_A_PAGE).get_page(request.GET.get("page"))
     context = {
         "rows": [(membership, home_url(membership.tenant)) for membership in page],
         "page": page,
         "form": form,
         "wanted": wanted,
+        "firms": firms_of(request.user),
         "invitations": invitations_for(request.user),
     }
     return TemplateResponse(request, "tenants/businesses.html", context)
@@ -166,6 +176,16 @@ def remove(request: TenantRequest, member_id: int) -> HttpResponse:
         "stays": ["Everything they did, with their name, in the audit trail.", "Their own sign-in."],
     }
     return TemplateResponse(request, "tenants/remove_member.html", context)
+
+
+@require_POST
+@member(Role.ADMIN)
+def end_firm(request: TenantRequest) -> HttpResponse:
+    leave_firm(actor=request.membership)
+    messages.success(
+        request, f"{request.tenant.legal_name} is no longer a client of a firm. Who may open it stays as it is."
+    )
+    return redirect("members", request.tenant.slug)
 
 
 @require_POST

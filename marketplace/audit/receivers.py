@@ -15,8 +15,11 @@ SENTENCES = {
     "member_invited": "Invited {email}",
     "invitation_withdrawn": "Withdrew the invitation of {email}",
     "member_joined": "Joined this business",
+    "member_added": "Gave {email} the role {role}",
     "member_role_changed": "Changed the role of {email}",
     "member_removed": "Removed {email}",
+    "firm_came": "Became a client of {firm}",
+    "firm_left": "Is no longer a client of {firm}",
 }
 
 

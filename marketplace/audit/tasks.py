@@ -7,7 +7,8 @@ import logging
 from marketplace.audit.anchors import AnchorsDamaged, anchors_of_all, append_anchors
 from marketplace.audit.operations import verify_trail
 from tenants.context import tenant
-from tenants.models import Tenant
+from tenants.firms import verify_trail as verify_firm_trail
+from tenants.models import Firm, Tenant
 from tenants.tasks import public_task
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,10 @@ def broken_trails() -> list[str]:
             broken = verify_trail(anchors.get(str(owner.pk), []))
         if broken:
             sentences.append(f"{owner.slug}: not whole at {', '.join(map(str, broken[:20]))}")
+    for firm in Firm.objects.order_by("pk"):
+        broken = verify_firm_trail(firm)
+        if broken:
+            sentences.append(f"firm {firm.pk}: not whole at {', '.join(map(str, broken[:20]))}")
     for sentence in sentences:
         log.error("audit trail: %s", sentence)
     return sentences

@@ -96,6 +96,7 @@ def _add_people(business: Business) -> None:
     firm = Firm.objects.create(name=f"Firm {business.mark}")
     FirmStaff.objects.create(firm=firm, user=people["firm"])
     Tenant.objects.filter(pk=tenant.pk).update(firm=firm)
+    tenant.refresh_from_db()
     Invitation.objects.create(
         tenant=tenant, email=f"asked@{business.mark}.example", role=Role.VIEWER, token_hash=business.mark,
         invited_by=people["owner"], expires_at=timezone.now() + dt.timedelta(days=1),

@@ -30,9 +30,11 @@ from marketplace.core.work import claim_work, do_work, handles, request_work
 from marketplace.installations.models import Connection
 from marketplace.mapping.models import Flow
 from marketplace.sync.models import Record
+from tenants.choices import FirmRole
 from tenants.context import TenantContextError, UnknownTenant, current_tenant
 from tenants.context import tenant as tenant_context
-from tenants.models import Membership, Tenant
+from tenants.firms import record
+from tenants.models import FirmStaff, Membership, Tenant
 from tenants.provisioning import TEMPLATE_SCHEMA
 from tenants.roles import drop_schema
 from tests.conftest import make_user
@@ -56,14 +58,17 @@ LEAST = {
         run_sandbox save_mapping take_the_rest
     """,
     "admin": """
-        audit_export audit_trail choose_organisation confirm_reversal flow_targets go_live install invite_member member reconnect
+        audit_export audit_trail choose_organisation confirm_reversal flow_targets go_live install invite_member leave_firm member reconnect
         uninstall withdraw_invitation
     """,
 }
 EXPECTED = {name: role for role, names in LEAST.items() for name in names.split()}
 #: Addresses outside of any business: what somebody gets who has not signed in.
 OUTSIDE = {
-    "signed_in": "accept_invitation businesses connect_callback new_business start",
+    "signed_in": """
+        accept_invitation add_firm_staff businesses connect_callback firm firm_trail firm_trail_export give_access new_business new_firm
+        remove_firm_staff start take_in_clients
+    """,
     "public": "connector_logo healthz invitation letters metrics webhook",
 }
 ORDER = [role.value for role in ROLES]
@@ -171,7 +176,14 @@ def test_no_address_fails_where_the_simulators_are_gone(db: None, no_lines: None
 def test_addresses_outside_of_businesses(kind: str, status: set[int], db: None) -> None:
     for pattern in patterns():
         if str(pattern.name) in OUTSIDE[kind].split():
-            given = {"slug": "xero", "environment": "production", "token": "x", "invitation_id": 1}
+            given = {
+                "slug": "xero",
+                "environment": "production",
+                "token": "x",
+                "invitation_id": 1,
+                "firm_id": 1,
+                "staff_id": 1,
+            }
             path = reverse(str(pattern.name), kwargs={name: given[name] for name in pattern.pattern.converters})
             answers = [Client().get(path), Client().post(path)]
             told = [answer for answer in answers if answer.status_code != NOT_ALLOWED]
@@ -233,6 +245,55 @@ def test_nothing_shown_or_written_holds_a_word_of_another_business(
     showing = [name for name, count in own.items() if count]
     assert len(showing) > 35, f"hardly a page shows anything: {showing}"
     tell("C9", "pages, exports, API, logs and letters", tried=len(visits))
+
+
+def of_firms() -> list[URLPattern]:
+    return [pattern for pattern in patterns() if "firm_id" in pattern.pattern.converters]
+
+
+def test_firm_shows_and_changes_nothing_of_another_firm(
+    businesses: list[Business], no_lines: None, written: Written, tell: Any
+) -> None:
+    """Each firm's address to its partner, its staff and to people of the others; the ids in addresses and forms are the others'."""
+    wrong, tried = [], 0
+    for number, business in enumerate(businesses):
+        other = businesses[number - 1]
+        firm, theirs = business.tenant.firm, other.tenant.firm
+        assert firm and theirs
+        partner = make_user(f"partner.{business.mark}")
+        FirmStaff.objects.create(firm=firm, user=partner, role=FirmRole.PARTNER)
+        record(firm, user=partner, action="client_opened", summary=f"Opened {business.mark}", client=business.tenant)
+        foreign_staff = FirmStaff.objects.filter(firm=theirs)[0]
+        form = {
+            "person": foreign_staff.pk,
+            "clients": [other.tenant.pk],
+            "email": foreign_staff.user.email,
+            "role": "partner",
+        }
+        form |= {f"{prefix}-{name}": value for prefix in ("access", "take_in") for name, value in form.items()}
+        ours, staff, strange = Client(), Client(), Client()
+        ours.force_login(partner)
+        staff.force_login(business.people["firm"])
+        strange.force_login(other.people["firm"])
+        written.take()
+        for pattern in of_firms():
+            given = {"firm_id": firm.pk, "staff_id": foreign_staff.pk}
+            path = reverse(str(pattern.name), kwargs={name: given[name] for name in pattern.pattern.converters})
+            needs_partner = getattr(pattern.callback, "policy", "") == "firm_partner"
+            for client, expected in ((ours, None), (staff, 403 if needs_partner else None), (strange, 404)):
+                answers = [client.get(path), client.post(path, form)]
+                told = {answer.status_code for answer in answers} - {NOT_ALLOWED}
+                text = f"{[answer.content.decode() for answer in answers]} {written.take()}"
+                wrong += [(path, mark) for mark in foreign(text, business, businesses) if client is not strange]
+                if not told or (expected and told != {expected}) or (not expected and told & {401, 403, 500}):
+                    wrong.append((path, str(told)))
+                tried += 2
+    assert wrong == []
+    assert FirmStaff.objects.count() == 2 * len(businesses)
+    assert [Tenant.objects.get(pk=one.tenant.pk).firm_id for one in businesses] == [
+        one.tenant.firm_id for one in businesses
+    ]
+    tell("C9", "addresses of firms", tried=tried)
 
 
 def pairs(businesses: list[Business]) -> list[tuple[Business, Business]]:

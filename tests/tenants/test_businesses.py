@@ -146,7 +146,7 @@ def test_many_businesses_come_in_pages_and_are_found_by_name(alice_client: Clien
     assert ("1 to 50 of 60" in first, "51 to 60 of 60" in second) == (True, True)
     found = alice_client.get("/businesses/?name=client+059").content.decode()
     assert re.findall(r'<th scope="row"><a href="/o/([^/"]+)/"', found) == ["client-059"]
-    assert "No business of that name" in alice_client.get("/businesses/?name=nobody").content.decode()
+    assert "No business fits" in alice_client.get("/businesses/?name=nobody").content.decode()
 
 
 def test_businesses_are_ranked_by_what_waits_in_them(
@@ -170,14 +170,20 @@ def test_businesses_are_ranked_by_what_waits_in_them(
         page = alice_client.get(f"/businesses/{query}").content.decode()
         return re.findall(r'<th scope="row"><a href="[^"]*">(Client \d+)', page)
 
-    names = [owner.legal_name for owner in (busy, broken, calm)]
-    assert order() == names
-    assert order("?sort=-money") == [names[1], names[0], names[2]]
-    assert order("?sort=name") == [names[2], names[0], names[1]]
+    names = [owner.legal_name for owner in (broken, busy, calm)]
+    assert order() == names, "nothing of a business is posted while a system is cut off"
+    assert order("?sort=-waiting") == [names[1], names[0], names[2]]
+    assert order("?sort=-money") == names
+    assert order("?sort=name") == [names[2], names[1], names[0]]
     assert order("?sort=nonsense") == names
+    assert order("?needs=person") == names[:2]
+    assert order("?needs=reconnect") == names[:1]
+    assert order("?needs=nothing") == names[2:]
+    assert order("?needs=start") == []
+    assert order("?needs=nonsense&firm=9") == names
     page = alice_client.get("/businesses/").content.decode()
     assert "Reconnect a system" in page and f"/o/{busy.slug}/issues/" in page and "999.00" in page
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         alice_client.get("/businesses/")
 
 

@@ -16,10 +16,10 @@ from django.utils import timezone
 
 from marketplace.mapping.models import SourceOfTruth
 from tenants.access import SENDING, SHOWING
-from tenants.choices import Role
+from tenants.choices import FirmRole, Role
 from tenants.confirming import CONFIRMED_AT
 from tenants.context import tenant as tenant_context
-from tenants.models import Membership, Tenant, User
+from tenants.models import Firm, FirmStaff, Membership, Tenant, User
 from tests.conftest import PASSWORD
 from tests.installations.conftest import served, simulators, walk  # noqa: F401 -- fixtures
 from tests.installations.walking import Walk, text_of
@@ -27,10 +27,13 @@ from tests.mapping.world import orders_flow
 
 CONFIRMED = {
     **dict.fromkeys(("install", "reconnect", "uninstall"), SHOWING),
-    **dict.fromkeys(("audit_export", "issues_export", "records_export", "pairs_csv", "reversal_export"), SHOWING),
+    **dict.fromkeys(
+        ("audit_export", "issues_export", "records_export", "pairs_csv", "reversal_export", "firm_trail_export"),
+        SHOWING,
+    ),
     **dict.fromkeys(("save_mapping", "restore_mapping", "decide_source_of_truth"), SENDING),
 }
-GIVEN = {"slug": "xero", "number": 1}
+GIVEN: dict[str, Any] = {"slug": "xero", "number": 1, "firm_id": 1}
 WORDS = "You signed in a while ago"
 
 
@@ -69,6 +72,8 @@ def test_exactly_these_addresses_ask_and_every_export_is_among_them() -> None:
 def test_old_confirmation_is_asked_for_again(
     name: str, tenant: Tenant, alice_client: Client, charlie_client: Client
 ) -> None:
+    firm = Firm.objects.create(pk=GIVEN["firm_id"], name="Ledger & Sons")
+    FirmStaff.objects.create(firm=firm, user=tenant.memberships.get(role=Role.OWNER).user, role=FirmRole.PARTNER)
     path = path_of(name)
     assert not asks(alice_client.post(path)) and not asks(alice_client.get(path))
     grow_stale(alice_client)
