@@ -110,15 +110,31 @@ class StaffForm(forms.Form):
     )
 
 
-class TakeInForm(forms.Form):
+class ClientsForm(forms.Form):
+    """Some businesses of those offered, or all of them at once."""
+
+    all_of_them = forms.BooleanField(label="All of them", required=False)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if cleaned.get("all_of_them"):
+            cleaned["clients"] = self.fields["clients"].queryset  # type: ignore[attr-defined]
+        elif "clients" in cleaned and not cleaned["clients"]:
+            self.add_error("clients", "Choose at least one.")
+        return cleaned
+
+
+class TakeInForm(ClientsForm):
     """Businesses that the person administers and that belong to no firm."""
 
     prefix = "take_in"
+    field_order = ("all_of_them", "clients")
     clients = forms.ModelMultipleChoiceField(
         label="Businesses",
         queryset=Tenant.objects.none(),
         help_text="You are admin or owner of each of them.",
         widget=forms.CheckboxSelectMultiple,
+        required=False,
     )
 
     def __init__(self, *args: Any, candidates: QuerySet[Tenant], **kwargs: Any) -> None:
@@ -126,14 +142,15 @@ class TakeInForm(forms.Form):
         self.fields["clients"].queryset = candidates  # type: ignore[attr-defined]
 
 
-class AccessForm(forms.Form):
+class AccessForm(ClientsForm):
     """Who of the firm may open which of its clients from now on."""
 
     prefix = "access"
+    field_order = ("person", "role", "all_of_them", "clients")
     person = forms.ModelChoiceField(label="Who", queryset=FirmStaff.objects.none(), empty_label="Choose")
     role = forms.ChoiceField(label="Role", choices=Role.choices, initial=Role.BOOKKEEPER)
     clients = forms.ModelMultipleChoiceField(
-        label="Clients", queryset=Tenant.objects.none(), widget=forms.CheckboxSelectMultiple
+        label="Clients", queryset=Tenant.objects.none(), widget=forms.CheckboxSelectMultiple, required=False
     )
 
     def __init__(self, *args: Any, staff: QuerySet[FirmStaff], clients: QuerySet[Tenant], **kwargs: Any) -> None:

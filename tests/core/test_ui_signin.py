@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from django.core import mail
 from django.test import Client
 from pytest_django import Settings
 
@@ -38,6 +39,29 @@ def test_personal_page_shows_the_switcher_and_its_own_navigation(
     assert outline.unbalanced == outline.open == []
     assert ", switch business" in html
     assert 'aria-label="Your sign-in"' in html
+
+
+def test_password_is_changed_in_our_words(alice_client: Client, tenant: Tenant, alice: User) -> None:
+    html, _ = page_of(alice_client, "/user/password/change/")
+    assert "Change your password" in html and "Password now" in html and "placeholder" not in html
+    typed = {"oldpassword": PASSWORD, "password1": "another long sentence", "password2": "another long sentence"}
+    assert alice_client.post("/user/password/change/", typed).status_code == 302
+    alice.refresh_from_db()
+    assert alice.check_password("another long sentence")
+    assert alice_client.get("/user/2fa/").status_code == 200, "one stays signed in"
+
+
+def test_forgotten_password_is_chosen_anew_in_our_words(client: Client, alice: User) -> None:
+    client.post("/user/password/reset/", {"email": alice.email})
+    link = next(word for word in mail.outbox[0].body.split() if "/password/reset/key/" in word).partition("testserver")[
+        2
+    ]
+    html, _ = page_of(client, link)
+    assert "Choose a new password" in html and "New password, again" in html
+    form = client.get(link).headers["Location"]
+    typed = {"password1": "another long sentence", "password2": "another long sentence"}
+    assert "Your password is changed" in client.post(form, typed, follow=True).content.decode()
+    assert "This link cannot be used" in page_of(Client(), link)[0]
 
 
 def test_second_step_asks_for_the_password_again_in_our_words(

@@ -159,7 +159,9 @@ def test_switcher_costs_one_query_however_many_businesses(
         )
         Membership.objects.create(user=alice, tenant=more, role=Role.VIEWER)
     alice_client.get("/businesses/")  # the first one loads the session's data
-    with django_assert_num_queries(6):  # session, user, how many memberships, a page of them, invitations, switcher
+    with django_assert_num_queries(
+        7
+    ):  # session, user, how many memberships, a page of them, firms, invitations, switcher
         assert alice_client.get("/businesses/").status_code == 200
 
 

@@ -106,6 +106,27 @@ def test_clients_are_opened_to_a_colleague_many_at_once(
         assert AuditEntry.objects.first().summary == "Gave bob@example.com the role bookkeeper"  # type: ignore[union-attr]
 
 
+def test_all_clients_are_opened_or_taken_in_without_ticking_each(
+    firm: Firm,
+    bob_of_firm: FirmStaff,
+    tenant: Tenant,
+    other_tenant: Tenant,
+    alice: User,
+    bob: User,
+    alice_client: Client,
+) -> None:
+    Membership.objects.create(user=alice, tenant=other_tenant, role=Role.ADMIN)
+    assert "Choose at least one" in alice_client.post(path(firm, "clients/add/"), {}).content.decode()
+    alice_client.post(path(firm, "clients/add/"), {"take_in-all_of_them": "on"})
+    assert Tenant.objects.filter(firm=firm).count() == 2
+    form = {"access-person": bob_of_firm.pk, "access-role": "viewer", "access-all_of_them": "on"}
+    alice_client.post(path(firm, "access/"), form)
+    assert dict(Membership.objects.filter(user=bob).values_list("tenant__slug", "role")) == {
+        "kestrel": "bookkeeper",
+        "marlow": "viewer",
+    }
+
+
 def test_nobody_gives_a_role_above_their_own(
     firm: Firm, bob_of_firm: FirmStaff, other_tenant: Tenant, alice: User, bob: User, alice_client: Client
 ) -> None:
