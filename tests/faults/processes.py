@@ -17,7 +17,9 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection
 
+from tests.faults.forked import Forked, Process
 from tests.faults.points import Act, Point
+from tests.faults.removal import REMOVE
 
 POLL_SECONDS = 0.05
 POLL_SHARE = 0.01  # of the time waited so far: whoever waits for minutes need not ask every moment
@@ -61,20 +63,16 @@ def environment() -> dict[str, str]:
     }
 
 
+#: In the environment of a process they make it another one from its first moment on.
+FROM_THE_START = {"LD_PRELOAD", REMOVE}
+
+
 @contextmanager
 def running(
     command: Sequence[str], log: Path, extra: Mapping[str, str] | None = None, *, code: Path | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Process]:
     """A process while the block runs, with `extra` in its environment; what it says goes to a file. `code`: another release's."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            env={**environment(), **(extra or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=code or settings.BASE_DIR,
-        )
+    process = _started(command, log, {**environment(), **(extra or {})}, code or settings.BASE_DIR)
     try:
         yield process
     finally:
@@ -86,7 +84,21 @@ def running(
             process.wait()
 
 
-def children_of(process: subprocess.Popen[bytes] | int) -> list[int]:
+def _started(command: Sequence[str], log: Path, environment: Mapping[str, str], code: Path) -> Process:
+    """Forked from one that has loaded this release, where that comes to the same."""
+    if (
+        tuple(command[:2]) == (sys.executable, "-m")
+        and code == settings.BASE_DIR
+        and not FROM_THE_START & set(environment)
+    ):
+        return Forked(command[2], command[3:], environment, log)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=code
+        )
+
+
+def children_of(process: Process | int) -> list[int]:
     parent = process if isinstance(process, int) else process.pid
     try:
         return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
@@ -94,7 +106,7 @@ def children_of(process: subprocess.Popen[bytes] | int) -> list[int]:
         return []
 
 
-def descendants_of(process: subprocess.Popen[bytes] | int) -> list[int]:
+def descendants_of(process: Process | int) -> list[int]:
     """Parents come before their children."""
     return [one for child in children_of(process) for one in (child, *descendants_of(child))]
 
@@ -102,7 +114,7 @@ def descendants_of(process: subprocess.Popen[bytes] | int) -> list[int]:
 class Workers:
     """Worker and web processes that can be killed and stopped."""
 
-    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], folder: Path, seed: int) -> None:
+    def __init__(self, start: Callable[[], Process], folder: Path, seed: int) -> None:
         self._start, self._folder = start, folder
         self._parent = self._started()
         self._dice = random.Random(seed)
@@ -117,7 +129,7 @@ class Workers:
         self.kills += 1 + len(children)
         self._parent = self._started()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Process:
         """A parent that has loaded the product."""
         parent = self._start()
         wait_until(lambda: bool(children_of(parent)) or parent.poll() is not None, "the workers")

@@ -35,6 +35,7 @@ from marketplace.core.runtime.postgres import (
 )
 from marketplace.core.runtime.valkey import is_valkey_running, start_valkey, stop_valkey
 from tests.faults.backups import dump_database
+from tests.faults.forked import Process
 from tests.faults.processes import children_of, is_alive, running, wait_until
 
 SHOP = "kestrel-and-co.myshopify.com"
@@ -284,7 +285,7 @@ def kept_celery(folder: Path) -> list[str]:
 
 
 @contextmanager
-def web_server(address: str, folder: Path, code: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def web_server(address: str, folder: Path, code: Path | None = None) -> Iterator[Process]:
     """The product's web server; one worker process, threads as in production. Another release's takes its share of the requests."""
     command = (
         *(sys.executable, "-m", "gunicorn", "marketplace.wsgi:application", "--no-control-socket"),

@@ -23,6 +23,7 @@ from marketplace.core.models import WebhookDelivery, WebhookRoute, WorkItem
 from tenants.models import Tenant
 from tests.benchmarks.driving import Business, provider
 from tests.faults.books import check
+from tests.faults.forked import Process
 from tests.faults.processes import descendants_of, environment, running, wait_until
 from tests.faults.servers import SHOP, Broker, answer_of, delivery, kept_celery, rest, web_server
 from tests.faults.test_webhooks import digest, sent
@@ -135,7 +136,7 @@ def test_health_tells_whether_work_is_consumed_not_whether_a_process_lives(
 
 
 @contextmanager
-def standing_still(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def standing_still(process: Process) -> Iterator[None]:
     """The process lives, and so do its children; none of them does anything."""
     pids = [process.pid, *descendants_of(process)]
     for pid in pids:

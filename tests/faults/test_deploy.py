@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from tenants.provisioning import Moved, current_digest, ensure_template, migrate
 from tests.benchmarks.driving import Business
 from tests.faults import backups
 from tests.faults.books import check
+from tests.faults.forked import Process
 from tests.faults.processes import running, wait_until
 from tests.faults.releases import Release, make_next, this_release
 from tests.faults.servers import Broker, answer_of, celery, web_server
@@ -56,7 +56,7 @@ def drop_columns(schema_name: str) -> None:
             cursor.execute(statement)
 
 
-def end_kindly(process: subprocess.Popen[bytes]) -> None:
+def end_kindly(process: Process) -> None:
     """A warm shutdown: what is begun is finished."""
     process.terminate()
     assert process.wait(ENDS_WITHIN) == 0
@@ -103,15 +103,15 @@ def visitors(address: str, alice_client: Client, charlie_client: Client, other_t
 class Site:
     """Web and workers of one release."""
 
-    web: subprocess.Popen[bytes]
-    workers: subprocess.Popen[bytes]
+    web: Process
+    workers: Process
 
 
 def start(release: Release, stack: ExitStack, address: str, folder: Path, dice: random.Random) -> Site:
     """Its programs, one after the other, beside those that run already."""
     own = folder / f"running-{release.number}"
     own.mkdir()
-    site: dict[str, subprocess.Popen[bytes]] = {}
+    site: dict[str, Process] = {}
     for part in dice.sample(("web", "workers"), 2):
         if part == "web":
             site[part] = stack.enter_context(web_server(address, own, release.code))

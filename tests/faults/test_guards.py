@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from django.conf import settings
 
 from tests.faults.campaign import CI, SEED, SIZE, Size
+from tests.faults.forked import Forked
 from tests.faults.removal import REMOVE, REPORT, Guard, guards
 
 pytestmark = [pytest.mark.faults, pytest.mark.stack]
@@ -21,6 +20,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.stack]
 LEAST = 30
 PATIENCE = 180.0
 FAILED = 1  # pytest's exit code for tests that ran and failed
+#: What is loaded before is not a test, so there is nothing in it to be rewritten.
+OPTIONS = ["-q", "-n0", "-p", "no:cacheprovider", "--tb=short", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 #: Whose number leads to counters of its own, which nobody beside it empties or uses up.
 COUNTED_APART = "PYTEST_XDIST_WORKER"
 #: What a test ends with that could not be run at all, rather than having noticed something.
@@ -65,18 +66,15 @@ def without(guard: Guard, report: Path) -> dict[str, str]:
 @pytest.mark.parametrize("guard", chosen(), ids=lambda guard: guard.name)
 def test_guard_taken_away_is_noticed(guard: Guard, tmp_path: Path, tell: Any) -> None:
     report = tmp_path / "report"
-    command = [sys.executable, "-m", "pytest", guard.noticed_by, "-q", "-n0", "-p", "no:cacheprovider", "--tb=short"]
-    ended = subprocess.run(
-        command,
-        cwd=settings.BASE_DIR,
-        env=without(guard, report),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    told = tmp_path / "told"
+    process = Forked("pytest", [guard.noticed_by, *OPTIONS], without(guard, report), told)
+    try:
+        code = process.wait(PATIENCE)
+    finally:
+        process.kill()
     failures = [json.loads(line) for line in report.read_text().splitlines()] if report.exists() else []
-    words = f"{ended.stdout[-4000:]}\n{ended.stderr[-1000:]}"
-    assert ended.returncode == FAILED, f"Nobody noticed that this was gone: {guard.name}\n{words}"
-    noticed = [told for told in failures if told["when"] == "call" and not told["message"].startswith(BROKEN)]
+    words = told.read_text()[-5000:]
+    assert code == FAILED, f"Nobody noticed that this was gone: {guard.name}\n{words}"
+    noticed = [one for one in failures if one["when"] == "call" and not one["message"].startswith(BROKEN)]
     assert noticed, f"The test could not be run without: {guard.name}\n{words}"
     tell("C17", f"without: {guard.name}", tried=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from tests.benchmarks.driving import Business
 from tests.faults.books import check
 from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
+from tests.faults.forked import Process
 from tests.faults.processes import children_of, kill, running
 from tests.faults.world import connect, make_orders, seen_first
 
@@ -34,7 +34,7 @@ class Program:
     """A process that is started again once it was killed, as its supervisor would."""
 
     def __init__(self, command: Sequence[str], log: Path, stack: ExitStack) -> None:
-        self._start: Callable[[], subprocess.Popen[bytes]] = lambda: stack.enter_context(running(command, log))
+        self._start: Callable[[], Process] = lambda: stack.enter_context(running(command, log))
         self._process = self._start()
 
     def kill_child(self, dice: random.Random) -> None:
