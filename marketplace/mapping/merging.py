@@ -95,6 +95,8 @@ class Base(msgspec.Struct):
     `late`: by side, {value: until when} of what we sent there without learning whether it arrived; shows it up later, it is ours,
     however often: each attempt may arrive.
     `won`: by side, the value a rule or a person decided for, until it is carried. Whoever wrote it, it is no late write any more.
+    `put_back`: by side, the value it had agreed on, when it only goes out because a late write came over it on the other side. It won
+    over nobody: what people make of the late write is the one change.
     `tried`: by side, the value sent there last without an answer, until anything is agreed on or decided. Its source held it once, so
     a source that holds what was agreed before has been changed twice.
     `noted`: by side, the attempt to write there that was noted last.
@@ -105,6 +107,7 @@ class Base(msgspec.Struct):
     seen: dict[str, dict[str, list[str]]] = {}
     late: dict[str, dict[str, dict[str, str]]] = {}
     won: dict[str, dict[str, str]] = {}
+    put_back: dict[str, dict[str, str]] = {}
     tried: dict[str, dict[str, str]] = {}
     noted: dict[str, str] = {}
     asked: list[str] = []
@@ -139,12 +142,18 @@ class Base(msgspec.Struct):
     def note_won(self, name: str, winner: str, text: str, loser: str) -> None:
         self.won.setdefault(winner, {})[name] = text
         self.won.get(loser, {}).pop(name, None)
+        self.is_not_put_back(name)
 
     def is_settled(self, name: str) -> None:
         """What had won is carried, or both sides agree without it."""
         for won in self.won.values():
             won.pop(name, None)
+        self.is_not_put_back(name)
         self.is_certain(name)
+
+    def is_not_put_back(self, name: str) -> None:
+        for put_back in self.put_back.values():
+            put_back.pop(name, None)
 
     def is_certain(self, name: str) -> None:
         """Both sides agree, or it is decided: what was tried before is of no interest, and nobody has to be asked."""
@@ -255,11 +264,12 @@ def meet(base: Base, look: Look) -> Meeting:
 
 def _meet_field(base: Base, look: Look, name: str, meeting: Meeting) -> None:
     sent, held = look.there.sent[name], look.there.held[name]
-    if is_same(name, sent, held):
+    is_open = name in look.open_fields
+    if is_same(name, sent, held) or (is_open and is_echo(sent, held)):
         _agree(base, look, name)
-        if name in look.open_fields:
+        if is_open:
             meeting.ended.append(name)
-    elif name in look.open_fields:
+    elif is_open:
         _clash(base, look, name, meeting)
     else:
         _meet_change(base, look, name, meeting)
@@ -274,15 +284,43 @@ def _meet_change(base: Base, look: Look, name: str, meeting: Meeting) -> None:
         return
     _forget_lost_winner(base, look, name)
     if not late:
+        _give_way(base, look, name)
         _compare(base, look, name, meeting)
     elif is_echo(sent, held):
         _agree(base, look, name)
     elif look.there.source in late:
-        decide(base, look, name, "target")
+        _put_back(base, look, name, "target")
         meeting.is_for_the_way_back = True
     else:
-        decide(base, look, name, "source")
+        _put_back(base, look, name, "source")
         _carry(look, name, meeting)
+
+
+def _put_back(base: Base, look: Look, name: str, winner: Literal["source", "target"]) -> None:
+    """The side without the late write has what people want; whether that is a change of its own or what was agreed."""
+    way, own = (look.there, look.back.held) if winner == "source" else (look.back, look.there.held)
+    is_as_agreed = way.sent[name] == base.agreed[way.source].get(name, ["", ""])[0]
+    is_put_back = base.put_back.get(way.source, {}).get(name) == own[name]
+    decide(base, look, name, winner)
+    if is_as_agreed or is_put_back:
+        base.put_back.setdefault(way.source, {})[name] = own[name]
+
+
+def _give_way(base: Base, look: Look, name: str) -> None:
+    """What was only put back is no change any more once people have changed what it was to come over; unless it was tried there, and
+    what stands there may be what became of it."""
+    sides = (look.there, look.back.held), (look.back, look.there.held)
+    for (way, own), (other, theirs) in (sides, sides[::-1]):
+        put_back = base.put_back.get(way.source, {}).get(name)
+        if put_back is None:
+            continue
+        is_changed = _is_changed(base, other, theirs, name, base.agreed[way.source][name][1])
+        if put_back != own[name] or is_changed:
+            base.is_not_put_back(name)
+        if put_back == own[name] and is_changed and name not in base.tried.get(other.source, {}):
+            base.agreed[way.source][name] = [way.sent[name], ANOTHER]
+            base.agreed[other.source][name] = [ANOTHER, own[name]]
+            del base.won[way.source][name]
 
 
 def _is_doubtful(base: Base, look: Look, late: Mapping[str, str], name: str) -> bool:
@@ -350,6 +388,11 @@ def _compare(base: Base, look: Look, name: str, meeting: Meeting) -> None:
         _agree(base, look, name)
     elif source_edit == target_edit == 2 and _may_write(look, name):
         _clash(base, look, name, meeting)
+
+
+def _is_changed(base: Base, way: Way, own: Values, name: str, before: str) -> bool:
+    """Whether the side this direction starts from has another value than before, or none any more."""
+    return _edit(name, own[name], before) == 2 or _is_emptied(base, way, own, name)
 
 
 def _is_emptied(base: Base, way: Way, own: Values, name: str) -> bool:

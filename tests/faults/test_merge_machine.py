@@ -109,6 +109,8 @@ class TwoSides(RuleBasedStateMachine):
         self.records: list[Record] = []
         self.unsynced: dict[tuple[Key, str], str] = {}  # edits by people which the other side has not had
         self.filled: set[str] = set()  # fields that had something in them when both sides were alike last
+        self.alike: dict[str, str] = {}  # what both sides had when we last knew that they were alike
+        self.moved: set[str] = set()  # fields that we have tried to write, or that were judged, since then
         self.unclear: set[str] = set()
         self.ours: set[tuple[Key, str]] = set()  # what stands on a side because we wrote it
         self.beaten: set[tuple[Key, str, str]] = set()  # what must not be written to a side, as it lost there
@@ -253,6 +255,7 @@ class TwoSides(RuleBasedStateMachine):
         for name, text in self.reads["a"].values.items():
             if _plain(text) == _plain(self.reads["b"].values[name]):
                 self._note_alike(name, text)
+                self._know_alike(name, text)
                 for key in self.reads:
                     self._is_synced(key, name, text)  # the other side has had it, even if it was changed since
         meeting = meet(self.base, look)
@@ -295,6 +298,10 @@ class TwoSides(RuleBasedStateMachine):
         if waiting is not None:
             waiting.values, waiting.winner = values, winner
             return
+        is_unmoved = clash.name not in self.moved | self.unclear
+        unchanged = [key for key, text in values.items() if is_unmoved and _plain(text) == self.alike[clash.name]]
+        assert clash.is_doubtful or not unchanged, f"{clash.name}: {values}, and {unchanged} did not change it"
+        self.moved.add(clash.name)
         record = Record(clash.name, values, winner)
         decided = [r for r in self.records if r.winner and (r.name, r.values) == (record.name, record.values)]
         # A field may be emptied again, and each late copy of a write brings its doubts.
@@ -313,6 +320,10 @@ class TwoSides(RuleBasedStateMachine):
         self.filled = self.filled | {name} if text else self.filled - {name}
         self.winners -= {(key, name) for key in self.sides}
         self.buried -= {(key, name) for key in self.sides}
+
+    def _know_alike(self, name: str, text: str) -> None:
+        self.alike[name] = _plain(text)
+        self.moved.discard(name)
 
     def _see(self, key: Key, read: Read) -> None:
         """A value is as old as its record was when it was seen first."""
@@ -353,6 +364,7 @@ class TwoSides(RuleBasedStateMachine):
             self.unclear.add("tax_number")  # spelled beyond recognition and without an answer: nobody can know it again
         if fate != "well":
             self.given_up |= {(target, name, _plain(text)) for name, text in write.values.items()}
+            self.moved |= write.values.keys()
         if fate in ("lost", "late"):
             self.uncertain[target] = write
             if fate == "late":
@@ -398,6 +410,8 @@ class TwoSides(RuleBasedStateMachine):
         ours = self.reads[source]
         is_known_before = before.version == write.version
         self._see(target, answer)
+        for name, text in write.values.items():
+            self._know_alike(name, text)
         if is_known_before:
             self.reads[target] = answer
         confirm(

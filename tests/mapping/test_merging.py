@@ -186,6 +186,73 @@ def test_late_write_over_an_emptied_field_is_emptied_again() -> None:
         assert carried(base, look) == ["phone"]
 
 
+THEIRS = "020 7946 0444"
+
+
+def late_over_what_was_agreed(shop: str = OLD) -> Base:
+    """A write that had been given up stands in the ledger, and what the shop has goes out over it."""
+    base = agreed()
+    give_up(base, "ledger", phone=NEW)
+    assert carried(base, seen(shop, NEW)) == ["phone"]
+    return base
+
+
+@pytest.mark.parametrize("theirs", [THEIRS, ""])
+def test_change_of_what_a_late_write_made_is_the_only_one(theirs: str) -> None:
+    """The shop's value is no change: it was what both had."""
+    base, look = late_over_what_was_agreed(), seen(OLD, theirs, rules=Rules(rule="ask"))
+    assert meet(base, look) == Meeting()
+    met = meet(base, turned(look))
+    assert (met.carried, met.clashes, base.won) == (["phone"], [], {"shop": {}})
+
+
+@pytest.mark.parametrize("theirs", [THEIRS, ""])
+def test_late_write_that_comes_over_the_change_of_another_one_is_late(theirs: str) -> None:
+    base = late_over_what_was_agreed()
+    meet(base, seen(OLD, theirs))
+    for _ in range(2):
+        assert carried(base, turned(seen(OLD, NEW))) == []
+        assert carried(base, seen(OLD, NEW)) == ["phone"]
+
+
+def test_emptied_name_does_not_end_what_is_put_back() -> None:
+    base = agreed()
+    give_up(base, "ledger", name="Ada Byron")
+    for theirs in ("Ada Byron", "", "Ada  Byron"):
+        ours, ledger = texts(OLD), texts(OLD, name=theirs)
+        there, back = Way(source="shop", sent=ours, held=ledger), Way(source="ledger", sent=ledger, held=ours)
+        assert carried(base, seen(OLD, OLD, there=there, back=back)) == ["name"]
+
+
+def test_change_of_what_a_late_write_made_clashes_with_a_change() -> None:
+    look = seen(OTHER, THEIRS)
+    for base in (late_over_what_was_agreed(OTHER), late_over_what_was_agreed()):
+        (clash,) = meet(base, look).clashes
+        assert {clash.source_value, clash.target_value} == {OTHER, THEIRS}
+
+
+def test_value_that_was_put_back_twice_is_no_change() -> None:
+    base = late_over_what_was_agreed()
+    give_up(base, "ledger", phone=OTHER)
+    base.tried.clear()
+    assert carried(base, seen(OLD, OTHER)) == ["phone"]
+    assert carried(base, turned(seen(OLD, THEIRS))) == ["phone"]
+
+
+def test_value_that_was_put_back_and_tried_clashes_with_what_stands_there_then() -> None:
+    """It may be what the ledger made of it."""
+    base = late_over_what_was_agreed()
+    give_up(base, "ledger", phone=OLD)
+    (clash,) = meet(base, seen(OLD, THEIRS)).clashes
+    assert (clash.source_value, clash.target_value) == (OLD, THEIRS)
+
+
+def test_value_that_was_put_back_changed_and_restored_is_a_change() -> None:
+    base = late_over_what_was_agreed()
+    assert carried(base, seen(OTHER, NEW)) == ["phone"]
+    assert meet(base, seen(OLD, THEIRS)).clashes
+
+
 def asked(base: Base, look: Look) -> None:
     """A person is asked, whatever the rule and from wherever it is looked at, until one decides; until then nothing is written."""
     for _ in range(2):
@@ -321,8 +388,7 @@ def test_same_text_that_was_tried_again_after_a_decision_is_tried() -> None:
     base, look = agreed(), seen(OLD, OTHER, rules=Rules(owner="target"))
     for attempt in ("7.1", "8.1"):
         give_up(base, "ledger", phone=NEW, attempt=attempt)
-        (clash,) = meet(base, look).clashes
-        assert clash.winner == "target"
+        assert [clash.winner for clash in meet(base, look).clashes] == ["target"]
 
 
 def test_winner_that_was_tried_and_then_emptied_clashes_with_a_new_value() -> None:
@@ -639,6 +705,15 @@ def test_value_counts_from_when_it_was_first_seen() -> None:
 def test_open_conflict_ends_when_both_are_equal() -> None:
     met = meet(agreed(), seen(NEW, NEW, open_fields=("phone",)))
     assert (met.ended, met.clashes) == (["phone"], [])
+
+
+def test_open_conflict_ends_when_both_are_one_value_spelled_differently() -> None:
+    base = agreed()
+    ours, theirs = texts(OLD, name="Ada-Hart"), texts(OLD, name="ADA HART")
+    there, back = Way(source="shop", sent=ours, held=theirs), Way(source="ledger", sent=theirs, held=ours)
+    met = meet(base, seen(OLD, OLD, there=there, back=back, open_fields=("name",), rules=Rules(rule="ask")))
+    assert (met.ended, met.clashes, met.carried) == (["name"], [], [])
+    assert base.agreed["shop"]["name"] == ["Ada-Hart", "ADA HART"]
 
 
 def test_open_conflict_stays_one_whatever_the_base_says() -> None:

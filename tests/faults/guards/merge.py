@@ -154,6 +154,29 @@ def _() -> None:
 
 
 @guard(
+    "what was agreed and only went out over a late write gives way to what people make of that",
+    noticed_by=f"{_CASES}test_change_of_what_a_late_write_made_is_the_only_one[020 7946 0444]",
+)
+def _() -> None:
+    replace(merging, "_give_way", lambda base, look, name: None)
+
+
+@guard(
+    "a write that is tried again after an agreement counts",
+    noticed_by=f"{_CASES}test_same_text_that_was_tried_again_after_a_decision_is_tried",
+)
+def _() -> None:
+    note_late = Base.note_late
+
+    def note_new(self: Base, side: str, sent: Values, at: dt.datetime, *, attempt: str) -> None:
+        known = self.late.get(side, {})
+        fresh = {name: text for name, text in sent.items() if text not in known.get(name, {})}
+        note_late(self, side, fresh, at, attempt=attempt)
+
+    replace(Base, "note_late", note_new)
+
+
+@guard(
     "nothing is emptied for what the mapping makes of a full field",
     noticed_by=f"{_CASES}test_nothing_is_emptied_over_a_late_write_for_a_name_or_for_a_mapping",
 )
