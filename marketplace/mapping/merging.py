@@ -357,18 +357,21 @@ def _late_writes(base: Base, look: Look, name: str) -> dict[str, str]:
 
 def _forget_lost_winner(base: Base, look: Look, name: str) -> None:
     """A value that had won and was put back before it was carried is no change any more: what had lost is the one left. Where it
-    was emptied, the field is to be empty: what lost does not come over it."""
+    was emptied, the field is to be empty: what lost does not come over it. Where it was changed, the new value has won over that."""
     sides = (look.there, look.back.held[name]), (look.back, look.there.held[name])
     for (way, own), (other, theirs) in (sides, sides[::-1]):
         won = base.won.get(way.source, {}).get(name)
         if won is not None and won != own:
-            del base.won[way.source][name]
             has_lost = theirs == base.agreed.get(way.source, {}).get(name, ["", ""])[1]
             is_put_back = own == base.agreed.get(other.source, {}).get(name, ["", ""])[1]
             if has_lost and not own:
                 decide(base, look, name, "source" if way is look.there else "target")
             elif has_lost and is_put_back:
                 decide(base, look, name, "target" if way is look.there else "source")
+            elif has_lost:
+                base.won[way.source][name] = own
+            else:
+                del base.won[way.source][name]
             return
 
 

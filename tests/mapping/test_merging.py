@@ -628,12 +628,25 @@ def test_new_decision_takes_the_place_of_the_old_one() -> None:
     assert base.won == {"shop": {}, "ledger": {"phone": OTHER}}
 
 
-def test_winner_that_is_changed_again_is_a_winner_no_more() -> None:
+def test_winner_that_is_changed_again_has_won_as_long_as_what_lost_is_there() -> None:
     base, look = agreed(), seen(NEW, OTHER)
     meet(base, look)
     decide(base, look, "phone", "source")
-    assert carried(base, seen("020 7946 0444", OTHER)) == ["phone"]
+    assert carried(base, seen(THEIRS, OTHER)) == ["phone"]
+    assert base.won["shop"] == {"phone": THEIRS}
+    meet(base, seen(NEW, "020 7946 0555", rules=Rules(rule="ask")))
     assert base.won["shop"] == {}
+
+
+@pytest.mark.parametrize("before", ["", OLD])
+def test_winner_that_was_changed_and_emptied_is_carried_empty(before: str) -> None:
+    """The other direction saw the change, and the emptying came before it was planned."""
+    base = agreed(before)
+    meet(base, seen(NEW, OTHER))
+    assert carried(base, turned(seen(THEIRS, OTHER))) == []
+    emptied = seen("", OTHER)
+    assert carried(base, turned(emptied)) == []
+    assert carried(base, emptied) == ["phone"]
 
 
 @pytest.mark.parametrize("before", ["", OLD])
