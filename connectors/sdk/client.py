@@ -324,6 +324,13 @@ class TypedDecoder(Generic[T]):
         except RecursionError as error:
             raise ValueError("the JSON is nested too deeply") from error
 
+    def decode_lines(self, body: bytes) -> list[T]:
+        """Of bodies line by line. Raises ValueError."""
+        try:
+            return self._decoder.decode_lines(body)
+        except RecursionError as error:
+            raise ValueError("the JSON is nested too deeply") from error
+
 
 def dump_json(body: Any) -> bytes:
     """The inverse of `parse_json`: Decimals are written as JSON numbers, digit for digit."""

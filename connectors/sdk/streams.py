@@ -10,9 +10,11 @@ from decimal import Decimal
 from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlencode
 
+import msgspec
+
 from connectors.sdk.client import Client, dump_json, parse_json
 from connectors.sdk.errors import ConnectorError, OutcomeUnknown, RecordRejected
-from connectors.sdk.records import Record
+from connectors.sdk.records import Record, encode
 
 Cursor = dict[str, Any]
 
@@ -27,12 +29,11 @@ class Field:
     hint: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceRecord:
+class SourceRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A record as read: the standard form beside the provider's raw body.
 
     `version` changes whenever the provider's object changes. A deleted or voided object is still a record. `raw` is the parsed
-    body, or its JSON text as it came.
+    body, or its JSON text as it came. `encoded` is the record as `encode` gives it, from whoever had to know it anyway.
     """
 
     external_id: str
@@ -41,6 +42,11 @@ class SourceRecord:
     raw: Any
     updated_at: dt.datetime | None = None
     is_deleted: bool = False
+    encoded: bytes = b""
+
+    @property
+    def body(self) -> bytes:
+        return self.encoded or encode(self.record)
 
     @property
     def raw_text(self) -> str:

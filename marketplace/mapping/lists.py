@@ -14,6 +14,14 @@ from marketplace.installations.models import Connection
 Kind = TypeVar("Kind", bound=Record)
 
 
+def settings_of(connection: Connection, *kinds: type[Record]) -> list[Record]:
+    """All current records of several types that a connection has few of, read in one statement."""
+    decoders = {kind.data_type: msgspec.json.Decoder(kind) for kind in kinds}
+    with database.cursor() as cursor:
+        cursor.execute(_SETTINGS, [connection.pk, list(decoders)])
+        return [decoders[data_type].decode(body) for data_type, body in cursor.fetchall()]
+
+
 def standard_records(connection: Connection, kind: type[Kind], chosen: Sequence[str] | None = None) -> list[Kind]:
     """All current records of one type of a connection, or the chosen ones by their ids, decoded."""
     ids = None if chosen is None else list(chosen)
@@ -24,6 +32,10 @@ def standard_records(connection: Connection, kind: type[Kind], chosen: Sequence[
 
 
 # Records belong to a slice above this one and are read by their table's name.
+_SETTINGS = """
+    SELECT data_type, body::text FROM sync_record
+    WHERE connection_id = %s AND data_type = ANY(%s) AND NOT is_deleted ORDER BY data_type, external_id
+"""
 _BODIES = """
     SELECT body::text FROM sync_record
     WHERE connection_id = %s AND data_type = %s AND NOT is_deleted

@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from connectors.sdk.records import Customer, LedgerAccount, Record, TaxRate
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlannedDocument:
+class PlannedDocument(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One document for the target. `purpose` is unique within the record (invoice, payment:<id>, credit_note, repayment,
     transfer, fees, customer ...); `needs` names the purpose that must be in the ledger first.
 
@@ -29,7 +30,7 @@ class PlannedDocument:
     action: Literal["create", "update", "link"] = "create"
     external_id: str = ""
     version: str = ""
-    write_modes: Mapping[str, str] = field(default_factory=dict)
+    write_modes: Mapping[str, str] = {}
     party: str = ""
 
 

@@ -13,7 +13,7 @@ from connectors.registry import connector
 from connectors.sdk.records import Company, Customer, LedgerAccount, TaxRate
 from connectors.sdk.streams import WritableStream
 from marketplace.installations.models import Connection
-from marketplace.mapping.lists import standard_records
+from marketplace.mapping.lists import settings_of, standard_records
 from marketplace.mapping.models import Flow, SourceOfTruth, Stage
 from marketplace.mapping.pairs import can_run
 from marketplace.mapping.plan import Circumstances, Ledger
@@ -56,13 +56,14 @@ def _base_currency(flow: Flow, owner: Tenant, company: Company | None) -> str:
 
 def ledger_of(flow: Flow, owner: Tenant, about: Sequence[str] | None = None) -> Ledger:
     """The target as last read; contacts only for flows that need them."""
-    company = next(iter(standard_records(flow.target, Company)), None)
+    known = settings_of(flow.target, Company, LedgerAccount, TaxRate)
+    company = next((found for found in known if isinstance(found, Company)), None)
     contacts = _contact_links(flow, about)
     return Ledger(
         base_currency=_base_currency(flow, owner, company),
         closed_until=company.books_closed_until if company else None,
-        ledger_accounts={found.code: found for found in standard_records(flow.target, LedgerAccount)},
-        tax_rates={found.code: found for found in standard_records(flow.target, TaxRate)},
+        ledger_accounts={found.code: found for found in known if isinstance(found, LedgerAccount)},
+        tax_rates={found.code: found for found in known if isinstance(found, TaxRate)},
         contacts=contacts,
         contact_bodies=_contacts(flow, contacts, about) if template(flow.template).main_type == "customer" else {},
         repays_on_credit_note=any(

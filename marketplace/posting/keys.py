@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import uuid
 from collections.abc import Iterable
+from functools import lru_cache
 
 from connectors.sdk.records import encode
 from connectors.sdk.streams import Draft
@@ -21,7 +21,7 @@ class PostingKeys:
         self._flow = _joined((str(tenant_id), str(flow_id)))
 
     def of(self, *, external_id: str, purpose: str, version: int) -> str:
-        return _encoded(self._flow + _joined((external_id, purpose, str(version))))
+        return _encoded(self._flow + _measured(external_id) + _rest(purpose, version))
 
 
 def posting_key(*, tenant_id: uuid.UUID, flow_id: uuid.UUID, external_id: str, purpose: str, version: int) -> str:
@@ -62,9 +62,40 @@ def _key(*parts: str) -> str:
 
 
 def _encoded(joined: bytes) -> str:
-    return base64.b32encode(hashlib.sha256(joined).digest()).decode()[:KEY_LENGTH]
+    return _base32(hashlib.sha256(joined).digest())
+
+
+def _base32(digest: bytes) -> str:
+    """The first fifty characters as `base64` writes them, which takes three times as long. Fifty groups of five bits are spread over
+    bytes of their own by halves: 64 groups that lie next to each other, then twice 32, and so on."""
+    number = int.from_bytes(digest, "big") >> 8 * len(digest) - 5 * KEY_LENGTH
+    for low, high, apart in _HALVES:
+        number = (number & low) | (number & high) << apart
+    return number.to_bytes(KEY_LENGTH, "big").translate(_LETTERS).decode()
+
+
+def _halves(groups: int) -> tuple[int, int, int]:
+    """Of pieces of so many groups, each in the place of as many bytes: the bits of all lower halves, of all upper ones, and how far those move up."""
+    half = 5 * groups // 2
+    low = sum(((1 << half) - 1) << 8 * first for first in range(0, 64, groups))
+    return low, low << half, 3 * groups // 2
+
+
+_HALVES = tuple(_halves(groups) for groups in (64, 32, 16, 8, 4, 2))
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".ljust(256, b"=")
 
 
 def _joined(parts: Iterable[str]) -> bytes:
     """Unlike any other list of texts."""
-    return b"".join([len(part).to_bytes(4, "big") + part for part in map(str.encode, parts)])
+    return b"".join(map(_measured, parts))
+
+
+def _measured(part: str) -> bytes:
+    text = part.encode()
+    return len(text).to_bytes(4, "big") + text
+
+
+@lru_cache(maxsize=256)
+def _rest(purpose: str, version: int) -> bytes:
+    """What the keys of most documents end with."""
+    return _joined((purpose, str(version)))

@@ -11,7 +11,7 @@ import json
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -123,7 +123,9 @@ class Pairs:
             return Merged(others, held)
         assert isinstance(changes.document, Customer)
         target = self.facts[self.flow.target_id, changes.external_id]
-        narrowed = replace(changes, document=only(changes.document, meeting.carried), version=target.version)
+        narrowed = msgspec.structs.replace(
+            changes, document=only(changes.document, meeting.carried), version=target.version
+        )
         return Merged([*others, narrowed], held)
 
     def _pair(self, external_id: str, contact_id: str) -> LinkedPair:

@@ -11,7 +11,8 @@ import datetime as dt
 import hashlib
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -44,7 +45,7 @@ from marketplace.sync.columns import columns_of
 from marketplace.sync.models import StreamState
 from tenants.models import Tenant
 
-BATCH = 2000
+BATCH = 4000
 PLANNING_STAGES = (Stage.PILOT, Stage.PARALLEL, Stage.LIVE)
 IN_LEDGER = (Posting.State.POSTED, Posting.State.LINKED)
 WRITTEN = (*IN_LEDGER, Posting.State.REVERSED)
@@ -63,7 +64,7 @@ class Source(msgspec.Struct, frozen=True):
     body: str
     is_deleted: bool
     occurred_on: dt.date | None
-    amount: Any
+    amount: str | None
     currency: str
     taken_back: NotPlanned | None = None
 
@@ -90,6 +91,16 @@ class Planning:
     keys: PostingKeys
     pairs: Pairs | None = None
 
+    @cached_property
+    def flow_id(self) -> str:
+        """As text, which costs the driver least where it is written again and again."""
+        return str(self.flow.pk)
+
+    @cached_property
+    def at_text(self) -> str:
+        """Likewise."""
+        return self.at.isoformat()
+
 
 def plan_flow(*, owner: Tenant, flow: Flow) -> int:
     """Plan the next batch of records; inside the tenant's transaction. Returns how many were planned, 0 when none is left."""
@@ -115,7 +126,7 @@ def plan_flow(*, owner: Tenant, flow: Flow) -> int:
     ids = _new_ids(len(sources) * 2)
     for source in sources:
         plan_record(planning, source, existing.get(source.id, []), planned, ids)
-    _write(planned)
+    _write(planning, planned)
     if planning.pairs is not None:
         planning.pairs.save()
     return len(sources)
@@ -257,7 +268,8 @@ def _numbered_anew(planned: PlannedDocument, version: int) -> PlannedDocument:
     number = getattr(planned.document, "number", "")
     if not number:
         return planned
-    return replace(planned, document=msgspec.structs.replace(planned.document, number=f"{number}-{version}"))
+    renumbered = msgspec.structs.replace(planned.document, number=f"{number}-{version}")
+    return msgspec.structs.replace(planned, document=renumbered)
 
 
 def _latest_by_purpose(existing: list[Posting]) -> dict[str, Posting]:
@@ -316,7 +328,7 @@ def _posting(
     return (
         refs[planned.purpose],
         key,
-        flow.pk,
+        planning.flow_id,
         source.id,
         flow.mapping_id,
         planned.purpose,
@@ -336,7 +348,7 @@ def _posting(
         columns.currency,
         columns.party or planned.party[:255],
         columns.ledger_account,
-        planning.at,
+        planning.at_text,
         "",
         planned.version,
         "",
@@ -347,11 +359,8 @@ def _posting(
 
 def _outcome(planning: Planning, source: Source, state: str, refusal: NotPlanned | None) -> tuple[Any, ...]:
     return (
-        planning.flow.pk,
         source.id,
         source.digest,
-        planning.flow.mapping_id,
-        planning.flow.stage,
         state,
         refusal.code if refusal else "",
         refusal.reason if refusal else "",
@@ -360,7 +369,6 @@ def _outcome(planning: Planning, source: Source, state: str, refusal: NotPlanned
         source.occurred_on or planning.at.date(),
         source.amount if source.amount is not None else 0,
         source.currency,
-        planning.at,
     )
 
 
@@ -400,7 +408,7 @@ def _is_flying(existing: list[Posting]) -> bool:
     return any(posting.state in FLYING for posting in existing)
 
 
-def _write(planned: Planned) -> None:
+def _write(planning: Planning, planned: Planned) -> None:
     if planned.withdrawn:
         Posting.objects.filter(pk__in=planned.withdrawn).update(state=Posting.State.WITHDRAWN)
     if planned.postings:
@@ -412,8 +420,8 @@ def _write(planned: Planned) -> None:
         with cursor.copy("COPY decided FROM STDIN") as copy:
             for row in planned.outcomes:
                 copy.write_row(row)
-        cursor.execute(_DECIDE)
-        cursor.execute("DROP TABLE decided")
+        flow = planning.flow
+        cursor.execute(_DECIDE, [flow.pk, flow.mapping_id, flow.stage, planning.at])
 
 
 def replay(*, flow_id: uuid.UUID, states: tuple[str, ...]) -> int:
@@ -436,7 +444,7 @@ _LEFT = """
 _IS_ANY_LEFT = f"SELECT EXISTS (SELECT {_LEFT})"
 _SOURCES = f"""
     SELECT record.id, record.external_id, record.digest, record.body::text, record.is_deleted, record.occurred_on,
-        record.amount, record.currency, coalesce(outcome.is_replay_asked, false), coalesce(outcome.reason_code, ''),
+        record.amount::text, record.currency, coalesce(outcome.is_replay_asked, false), coalesce(outcome.reason_code, ''),
         coalesce(outcome.reason, ''), coalesce(outcome.owner, ''), coalesce(outcome.next_step, '')
     {_LEFT}
         AND NOT EXISTS (SELECT FROM posting_posting flying WHERE flying.flow_id = outcome.flow_id
@@ -444,14 +452,15 @@ _SOURCES = f"""
     ORDER BY record.id LIMIT %s
 """
 _STAGE_OUTCOMES = """
-    CREATE TEMP TABLE decided (flow_id uuid, record_id bigint, digest text, mapping_id bigint, stage text, state text,
-        reason_code text, reason text, owner text, next_step text, occurred_on date, amount numeric, currency text,
-        updated_at timestamptz) ON COMMIT DROP
+    CREATE TEMP TABLE IF NOT EXISTS decided (record_id bigint, digest text, state text, reason_code text, reason text,
+        owner text, next_step text, occurred_on date, amount numeric, currency text) ON COMMIT DROP
 """
+# It is emptied with the same statement, for whoever plans twice in one transaction.
 _DECIDE = """
-    INSERT INTO posting_recordoutcome (flow_id, record_id, digest, mapping_id, stage, state, reason_code, reason, owner,
-        next_step, occurred_on, amount, currency, updated_at, is_replay_asked, decision)
-    SELECT *, false, '' FROM decided
+    WITH decided AS (DELETE FROM decided RETURNING *)
+    INSERT INTO posting_recordoutcome (flow_id, mapping_id, stage, updated_at, is_replay_asked, decision, record_id, digest,
+        state, reason_code, reason, owner, next_step, occurred_on, amount, currency)
+    SELECT %s, %s, %s, %s, false, '', decided.* FROM decided
     ON CONFLICT (flow_id, record_id) DO UPDATE SET digest = excluded.digest, mapping_id = excluded.mapping_id,
         stage = excluded.stage, state = excluded.state, reason_code = excluded.reason_code, reason = excluded.reason,
         owner = excluded.owner, next_step = excluded.next_step, occurred_on = excluded.occurred_on,

@@ -16,6 +16,7 @@ from marketplace.posting.reversal_running import conclude, take_back
 from marketplace.posting.summaries import refresh_summary
 from marketplace.posting.writing import write_postings
 from tenants.context import tenant
+from tenants.models import Tenant
 
 GATHER = dt.timedelta(milliseconds=200)  # so that full batches are written, not the first few of a page
 ANSWERED_WITHIN = dt.timedelta(seconds=10)  # after which what changed while it was being sent is looked at again
@@ -24,8 +25,10 @@ ANSWERED_WITHIN = dt.timedelta(seconds=10)  # after which what changed while it 
 @handles("plan")
 def plan(tenant_id: uuid.UUID, key: str) -> dt.timedelta | None:
     """Plan what one flow's source has that is new; `key` is the flow. Writing is asked for in the same transaction."""
+    known: Tenant | uuid.UUID = tenant_id
     while True:
-        with tenant(tenant_id) as owner:
+        with tenant(known) as owner:
+            known = owner
             flow = _locked(key)
             if not plan_flow(owner=owner, flow=flow):
                 return ANSWERED_WITHIN if waits_for_answers(flow) else None

@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 from django.db import DataError
 from django.db import connection as database
 
-from connectors.sdk.records import encode
 from connectors.sdk.streams import RejectedRow, SourceRecord
 from marketplace.sync.columns import columns_of
 from marketplace.sync.signals import records_changed
@@ -77,7 +76,7 @@ def _copy(cursor: Any, records: Sequence[SourceRecord], zone: ZoneInfo) -> None:
 
 
 def _row(position: int, source: SourceRecord, zone: ZoneInfo) -> tuple[Any, ...]:
-    body = encode(source.record)
+    body = source.body
     columns = columns_of(source.record, zone)
     return (
         position,

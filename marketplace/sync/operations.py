@@ -36,6 +36,7 @@ from tenants.models import Tenant, User
 
 OFFLINE_RETRY = dt.timedelta(minutes=1)
 UNREADABLE_RETRY = dt.timedelta(minutes=5)  # a page of maintenance passes; an answer that changed its shape does not
+REGISTRATION_SURE = dt.timedelta(hours=1)  # drift asks for a look at the registration at most this often
 PERSON_NEEDED_RETRY = dt.timedelta(minutes=15)  # nothing changes before somebody acts; a reconnection asks at once
 
 #: Small pages that come quickly are kept together, up to so many records and for so long.
@@ -244,7 +245,7 @@ def _finish(reading: Reading) -> None:
         run.state, run.finished_at = SyncRun.State.DONE, now()
         if run.trigger == SyncRun.Trigger.POLL and run.changed_count:
             run.drift_count = note_drift(run, reading.owner.pk)
-        if run.drift_count:
+        if run.drift_count and not _was_looked_after(reading.connection):
             request_work(tenant_id=reading.owner.pk, kind="subscribe", key=str(reading.connection.pk))
         run.save()
         state = StreamState.objects.get(pk=reading.state.pk)
@@ -252,6 +253,12 @@ def _finish(reading: Reading) -> None:
         state.backfilled_at = state.backfilled_at or run.finished_at
         state.save(update_fields=["read_at", "backfilled_at", "requests"])
         ask_for_summary(reading.owner.pk)
+
+
+def _was_looked_after(connection: Connection) -> bool:
+    """The registration for webhooks was there a moment ago: messages are late, or were lost. Meanwhile regular checks read everything."""
+    checked_at = connection.webhooks_checked_at
+    return checked_at is not None and now() - checked_at < REGISTRATION_SURE
 
 
 def _stop(reading: Reading, client: Client | None, error: ConnectorError) -> dt.timedelta:

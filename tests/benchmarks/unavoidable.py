@@ -19,6 +19,8 @@ SHOPIFY_PAGE = 250
 SHOPIFY_REFUNDS_PER_QUERY = 12
 #: What an invoice needs in QuickBooks besides itself: the company's items once, the customers' names once.
 QUICKBOOKS_LOOK_UPS = 2
+#: QuickBooks' sales lines name items, not ledger accounts: a company that has none for an account gets one, so many in a call.
+QUICKBOOKS_ITEMS_PER_CALL = 30
 
 
 def pages(count: int, size: int) -> int:
@@ -40,12 +42,14 @@ def to_read(slug: str, counts: Counts, payout_sizes: Mapping[str, int]) -> int:
     return listed + sum(pages(size, sizes["payout"]) for size in payout_sizes.values())
 
 
-def to_write(slug: str, counts: Counts, new_customers: int) -> int:
-    """Every document in full batches. `new_customers` are those the ledger does not know; Xero takes them with the document."""
+def to_write(slug: str, counts: Counts, new_customers: int, ledger_accounts: int) -> int:
+    """Every document in full batches. `new_customers` are those the ledger does not know, `ledger_accounts` those that lines are
+    booked on; Xero takes both with the document."""
     sizes = {
         found.data_type: found.batch_size for found in connector(slug).streams if isinstance(found, WritableStream)
     }
     written = sum(batches(count, sizes[name]) for name, count in counts.items())
     if slug == "quickbooks":
-        return written + QUICKBOOKS_LOOK_UPS + batches(new_customers, sizes["customer"])
+        new_items = batches(ledger_accounts, QUICKBOOKS_ITEMS_PER_CALL)
+        return written + QUICKBOOKS_LOOK_UPS + new_items + batches(new_customers, sizes["customer"])
     return written

@@ -22,13 +22,14 @@ from connectors.sdk.records import Order
 from connectors.testing import Simulator
 from connectors.testing.faults import Fault
 from connectors.testing.outbox import as_delivery
+from marketplace.core.clock import now
 from marketplace.core.models import EventCopy, InboxEvent, WebhookDelivery, WorkItem
 from marketplace.installations.models import Connection
 from marketplace.installations.tasks import subscribe
 from marketplace.overview.attention import attention
 from marketplace.sync import events
 from marketplace.sync.models import Change, Record, SyncRun
-from marketplace.sync.operations import UnableToRead, read_stream
+from marketplace.sync.operations import REGISTRATION_SURE, UnableToRead, read_stream
 from marketplace.sync.tasks import follow_events
 from tenants.context import tenant as tenant_context
 from tenants.models import Tenant, User
@@ -265,9 +266,21 @@ def test_without_any_webhook_one_sweep_is_enough(
     sell(shop, orders)
     assert missed(business, read(business, source)) == {order.id for order in orders}
     assert known(business, source) == at_the_shop(orders)
-    # A check that found drift has somebody look after the registration.
-    assert WorkItem.objects.filter(kind="subscribe").exists()
     tell("C7", "webhooks off altogether", tried=1, events=ORDERS)
+
+
+def test_check_that_found_drift_has_the_registration_looked_after_unless_it_was_just_there(
+    business: Business, source: Connection, shop: Simulator
+) -> None:
+    WorkItem.objects.filter(kind="subscribe").delete()
+    sell(shop, unpaid(1))
+    assert missed(business, read(business, source))
+    assert not WorkItem.objects.filter(kind="subscribe").exists()
+    with tenant_context(business.owner):
+        Connection.objects.filter(pk=source.pk).update(webhooks_checked_at=now() - REGISTRATION_SURE)
+    sell(shop, unpaid(1, first=1))
+    assert missed(business, read(business, source))
+    assert WorkItem.objects.filter(kind="subscribe").exists()
 
 
 def test_message_on_its_way_is_no_drift(business: Business, source: Connection, shop: Simulator) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from connectors.providers.shopify.client import ShopifyClient
 from connectors.providers.shopify.nodes import Line
@@ -67,8 +66,7 @@ def _failure(operation: Operation) -> Exception:
     return TransientError("Shopify could not prepare the export; it is asked again.", detail=str(operation)[:300])
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where in the file the next root object begins: the byte, and how many lines lie before it."""
 
     at: int = 0

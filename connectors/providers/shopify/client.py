@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import httpx
@@ -24,7 +24,7 @@ from connectors.sdk.errors import (
 from connectors.sdk.exchange import deadline
 
 GRAPHQL = f"/admin/api/{API_VERSION}/graphql.json"
-PART_BYTES, IN_MEMORY_BYTES = 24 * 1024 * 1024, 4 * 1024 * 1024
+PART_BYTES, IN_MEMORY_BYTES, LINES_BYTES = 24 * 1024 * 1024, 4 * 1024 * 1024, 64 * 1024
 LARGEST_FILE_BYTES = 4 * 1024**3
 DOWNLOAD_SECONDS = 120.0
 
@@ -136,22 +136,14 @@ class ShopifyClient(Client):
                 size = self._fetched(url, at, file)
                 began = at
                 file.seek(0)
-                for line in file:
-                    if not line.endswith(b"\n") and at + len(line) < size:
-                        break  # the next part begins with it
-                    at += len(line)
-                    yield at, *self._row(line)
+                for lines in _lines(file, at, size):
+                    for length, text, line in _told(lines):
+                        at += length
+                        yield at, text, line
             if at >= size:
                 return
             if at == began:  # a part without the end of any row
                 raise TransientError("Shopify's file is not complete.", detail=f"{at} of {size} bytes")
-
-    def _row(self, line: bytes) -> tuple[str, Line]:
-        try:
-            text = line.decode().strip()
-            return text, LINE.decode(text)
-        except ValueError as error:
-            raise TransientError("Shopify's file is not complete.", detail=str(error)) from error
 
     def _fetched(self, url: str, at: int, file: IO[bytes]) -> int:
         """Put the part that begins at `at` into `file`. Answers the size of the whole. Raises `TransientError` when it was tried
@@ -186,6 +178,27 @@ class ShopifyClient(Client):
 def graphql_content(query: str, variables: Mapping[str, Any]) -> bytes:
     """The body of a query or mutation."""
     return dump_json({"query": query, "variables": dict(variables)})
+
+
+def _lines(file: IO[bytes], at: int, size: int) -> Iterator[list[bytes]]:
+    """Some at a time. With the last one the next part begins, where this one breaks off in it."""
+    while lines := file.readlines(LINES_BYTES):
+        at += sum(map(len, lines))
+        if not lines[-1].endswith(b"\n") and at < size:
+            lines.pop()
+        yield lines
+
+
+def _told(lines: list[bytes]) -> Iterable[tuple[int, str, Line]]:
+    """Each line's length and text, and what it belongs to."""
+    try:
+        told = LINE.decode_lines(b"".join(lines))
+        texts = [line.decode().strip() for line in lines]
+    except ValueError as error:
+        raise TransientError("Shopify's file is not complete.", detail=str(error)) from error
+    if len(told) != len(lines):
+        raise TransientError("Shopify's file is not complete.", detail="not one object a line")
+    return zip(map(len, lines), texts, told, strict=True)
 
 
 def _keep(chunk: bytes, file: IO[bytes], most: int) -> None:

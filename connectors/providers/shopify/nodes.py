@@ -206,7 +206,8 @@ class Line(Node):
     @property
     def stamp(self) -> str:
         """The time of change; empty without one."""
-        return next((text for text in (self.updated_at, self.issued_at) if text and isinstance(text, str)), "")
+        said = self.updated_at or self.issued_at
+        return said if isinstance(said, str) else ""
 
 
 ORDER = TypedDecoder(OrderNode)

@@ -47,6 +47,7 @@ from connectors.sdk.records import (
     Refund,
     SaleLine,
     SalePayment,
+    encode,
 )
 from connectors.sdk.streams import RejectedRow, SourceRecord
 
@@ -82,7 +83,7 @@ def source(raw: Raw, reader: Callable[[Raw], Record], stamp_field: str = "update
         updated_at = moment(raw[stamp_field])
     except _UNREADABLE as error:
         return RejectedRow(external_id=external_id, reason=_reason(error), raw=raw)
-    version = _version(raw[stamp_field], raw)
+    version = _version(raw[stamp_field], _ENCODER.encode(raw))
     return SourceRecord(external_id=external_id, version=version, record=record, raw=raw, updated_at=updated_at)
 
 
@@ -105,8 +106,15 @@ def node_source(row: str, shape: TypedDecoder[N], reader: Callable[[N], Record])
         updated_at = moment(node.updated_at)
     except _UNREADABLE as error:
         return _rejected(row, error)
-    version = _version(node.updated_at, node)
-    return SourceRecord(external_id=record.id, version=version, record=record, raw=row, updated_at=updated_at)
+    body = encode(record)
+    return SourceRecord(
+        external_id=record.id,
+        version=_version(node.updated_at, body),
+        record=record,
+        raw=row,
+        updated_at=updated_at,
+        encoded=body,
+    )
 
 
 def _rejected(row: str, error: Exception) -> RejectedRow:
@@ -118,8 +126,8 @@ def _rejected(row: str, error: Exception) -> RejectedRow:
         return RejectedRow(external_id="", reason=_reason(error), raw=row)
 
 
-def _version(stamp: str, content: Any) -> str:
-    return f"{stamp}.{hashlib.sha256(_ENCODER.encode(content)).hexdigest()[:12]}"
+def _version(stamp: str, content: bytes) -> str:
+    return f"{stamp}.{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def _reason(error: Exception) -> str:

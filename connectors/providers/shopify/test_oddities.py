@@ -225,7 +225,7 @@ def rows_of(world: World, *lines: str) -> list[tuple[str, str, bulk.Place]]:
         def download(self, url: str, at: int) -> Iterator[tuple[int, str, nodes.Line]]:
             for line in lines:
                 at += len(line.encode()) + 1
-                yield at, *world.client._row(f"{line}\n".encode())
+                yield at, line, nodes.LINE.decode(line)
 
     file: Any = File()
     return list(bulk.rows(file, "file", ORDER, begin=bulk.Place(), lines=len(lines)))

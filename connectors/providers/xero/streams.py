@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
+import msgspec
+
 from connectors.providers.xero import fields, reading, writing
 from connectors.providers.xero.client import rows_of
 from connectors.providers.xero.listing import Row, page_of
@@ -236,7 +238,7 @@ class BankTransfers(WholeList, WritableXeroStream):
         accounts = {account["AccountID"]: account for account in rows_of(answer, "Accounts")}
 
         def read(row: Row) -> SourceRecord:
-            return replace(self.source(_with_accounts(row, accounts)), raw=row)
+            return msgspec.structs.replace(self.source(_with_accounts(row, accounts)), raw=row)
 
         return page_of(rows, read, self.id_key, cursor, is_last=True)
 
