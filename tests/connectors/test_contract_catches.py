@@ -25,7 +25,8 @@ SAMPLE = Parts.of("tests.connectors.sample")
 class FloatMoney(Invoices):
     def read(self, row: dict[str, Any]) -> SourceRecord:
         found = super().read(row)
-        return replace(found, record=msgspec.structs.replace(found.record, total=float(row["record"]["total"])))
+        total = float(row["record"]["total"])
+        return msgspec.structs.replace(found, record=msgspec.structs.replace(found.record, total=total))
 
 
 class StopsAfterOnePage(Invoices):
@@ -74,7 +75,7 @@ class ChangesItsVersions(Invoices):
 
     def read(self, row: dict[str, Any]) -> SourceRecord:
         self.counter.append(1)
-        return replace(super().read(row), version=str(len(self.counter)))
+        return msgspec.structs.replace(super().read(row), version=str(len(self.counter)))
 
 
 class FetchesFromMemory(Invoices):

@@ -339,7 +339,7 @@ def test_mapping_page_takes_the_same_queries_for_one_record_and_three(
         with CaptureQueriesContext(database) as queries:
             response = bob_client.get(url(flow))
         assert len(response.context["preview"].results) == count
-        assert len(queries) == 22
+        assert len(queries) == 20
 
 
 def test_requests_of_another_record_are_shown_when_asked_for(tenant: Tenant, flow: Flow, bob_client: Client) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 
 import msgspec
 
@@ -98,7 +97,7 @@ def differing(planned: PlannedDocument, circumstances: Circumstances) -> Planned
         for name in FIELDS
         if not is_same(name, sent[name], held[name]) and rules.may_write(name, sent[name], held[name])
     ]
-    return dataclasses.replace(planned, document=only(wanted, names)) if names else None
+    return msgspec.structs.replace(planned, document=only(wanted, names)) if names else None
 
 
 def _field(name: str, label: str, path: str, *, is_required: bool = False) -> TargetField:
