@@ -74,13 +74,19 @@ class SaleLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
 
 class SalePayment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """Money received for an order or given back for a refund. `method` is the provider's name of the payment method."""
+    """Money received for an order or given back for a refund. `method` is the provider's name of the payment method.
+
+    `settled_amount` in `settled_currency`: what the payment provider made of it on its own balance, where that is kept in another
+    currency.
+    """
 
     id: str
     method: str
     amount: Decimal
     paid_at: dt.datetime
     fee_amount: Decimal = Decimal(0)
+    settled_amount: Decimal | None = None
+    settled_currency: str = ""
 
 
 class Order(Record, frozen=True, kw_only=True):
@@ -278,15 +284,20 @@ class Invoice(Document, frozen=True, kw_only=True):
 
 
 class CreditNote(Document, frozen=True, kw_only=True):
-    """`refund_ledger_account`: where the money left from, when it was paid back at once."""
+    """`refund_ledger_account`: where the money left from, when it was paid back at once. `base_amount`: see `CustomerPayment`."""
 
     data_type: ClassVar[str] = "credit_note"
 
     refund_ledger_account: str = ""
+    base_amount: Decimal | None = None
 
 
 class CustomerPayment(Record, frozen=True, kw_only=True):
-    """Money received against an invoice, or paid back against a credit note (`settles` says which)."""
+    """Money received against an invoice, or paid back against a credit note (`settles` says which).
+
+    `base_amount`: what came in or went out in the ledger's own currency, where a payment provider converted it. It is written at the
+    rate that makes it so, unless an `exchange_rate` is given; it is never read.
+    """
 
     data_type: ClassVar[str] = "customer_payment"
 
@@ -295,6 +306,7 @@ class CustomerPayment(Record, frozen=True, kw_only=True):
     currency: str
     amount: Decimal
     ledger_account: str
+    base_amount: Decimal | None = None
     settles: Literal["invoice", "credit_note"] = "invoice"
     document_id: str = ""
     document_number: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -148,6 +149,31 @@ def test_rounding_is_counted_in_what_the_currency_has(currency: str, off: str, *
         return
     with pytest.raises(Held, match="is unexplained"):
         plan("orders", found, fields, in_currency(currency))
+
+
+@pytest.mark.parametrize(
+    ("settled", "own", "expected"),
+    [("GBP", "", "85.04"), ("GBP", "GBP", "85.04"), ("GBP", "EUR", None), ("USD", "", None), ("", "", None)],
+)
+@pytest.mark.parametrize("on_note", [False, True])
+def test_what_the_provider_made_of_a_payment_goes_along_where_its_balance_is_kept_in_the_ledgers_currency(
+    settled: str, own: str, expected: str | None, *, on_note: bool
+) -> None:
+    given = in_currency(own)
+    paid = SalePayment(
+        id="p1",
+        method="Shopify Payments",
+        amount=Decimal("24.00"),
+        paid_at=NOON,
+        settled_amount=Decimal("85.04") if settled else None,
+        settled_currency=settled,
+    )
+    sold = msgspec.structs.replace(order(1, currency="EUR"), payments=(paid,))
+    back = msgspec.structs.replace(refund(), currency="EUR", payments=(paid,))
+    as_note = replace(given, ledger=replace(given.ledger, repays_on_credit_note=True))
+    planned = plan("refunds", back, SALES, as_note) if on_note else plan("orders", sold, SALES, given)
+    document: Any = planned[0 if on_note else -1].document
+    assert document.base_amount == (Decimal(expected) if expected else None)
 
 
 @pytest.mark.parametrize("code", ["090", "092"])

@@ -143,6 +143,23 @@ def test_sale_that_is_paid_at_another_rate_is_settled_and_the_difference_is_a_ga
     assert sorted(changed.values()) == sorted([-sold, received, sold - received])
 
 
+@pytest.mark.parametrize("arrived", ["85.04", "84.97", "0.01"])
+def test_clearing_account_of_a_provider_that_converts_comes_to_nought(opened: Books, arrived: str) -> None:
+    """Charged in euros, settled and paid out in pounds at the provider's rate, whatever the ledger's own."""
+    before = report(opened)
+    converted = Decimal(arrived)
+    post_documents(
+        opened,
+        sale(opened, Invoice, "EU-1", "100.00", **ABROAD),
+        (paid(opened, "100.00", base_amount=converted, **ABROAD), 0),
+        payout(opened, arrived),
+        mark="converted",
+    )
+    changed = moved(opened, before)
+    assert not [name for name in changed if "learing" in name or "Receivable" in name]
+    assert changed[GAINS[opened.connection.connector]] == in_pounds(opened, "100.00", SOLD_AT) - converted
+
+
 def test_clearing_account_in_the_currency_of_the_shop_comes_to_nought(books: Books) -> None:
     """Sold, paid back in part, and paid out at three rates: in euros nothing is left."""
     euro_clearing, euro_bank = "096", "095"

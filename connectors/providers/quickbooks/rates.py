@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import replace
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from connectors.sdk.records import BankTransfer, CustomerPayment, Document, Expe
 from connectors.sdk.streams import Draft
 
 Json = dict[str, Any]
+RATE = Decimal("0.0000000001")
 Booked = Document | CustomerPayment | BankTransfer | Expense
 
 
@@ -34,10 +35,17 @@ def _at_day_rate(client: QuickBooksClient, draft: Draft) -> Draft | RecordReject
     booked = draft.document
     if not isinstance(booked, Booked) or booked.exchange_rate is not None or booked.currency == _home(client):
         return draft
-    rate = day_rate(client, booked.currency, booked.date)
+    rate = _rate_of(booked) or day_rate(client, booked.currency, booked.date)
     if isinstance(rate, RecordRejected):
         return rate
     return replace(draft, document=msgspec.structs.replace(booked, exchange_rate=rate))
+
+
+def _rate_of(booked: Booked) -> Decimal | None:
+    """The rate at which a payment comes to what it came to in the home currency."""
+    base = getattr(booked, "base_amount", None)
+    amount = booked.total if isinstance(booked, Document) else booked.amount
+    return (base / amount).quantize(RATE, ROUND_HALF_UP) if base else None
 
 
 def _home(client: QuickBooksClient) -> str:

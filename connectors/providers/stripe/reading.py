@@ -111,6 +111,7 @@ def _payment_of(body: Body, total: Decimal, currency: str) -> SalePayment | None
         amount=total,
         paid_at=moment(body["created"]),
         fee_amount=_fee(body, currency),
+        **_settled(body, currency),
     )
 
 
@@ -122,12 +123,20 @@ def _fee(body: Body, currency: str) -> Decimal:
     return from_minor(settled["fee"], currency)
 
 
-def _settlement(body: Body, currency: str) -> dict[str, str]:
-    """What arrived on the balance where that is another currency than was charged."""
+def _settled(body: Body, currency: str) -> dict[str, Any]:
+    """What arrived on the balance, or left it, where that is another currency than was charged."""
     settled = body.get("balance_transaction")
     if not isinstance(settled, Mapping) or str(settled["currency"]).upper() == currency:
         return {}
     own = str(settled["currency"]).upper()
+    return {"settled_amount": abs(from_minor(settled["amount"], own)), "settled_currency": own}
+
+
+def _settlement(body: Body, currency: str) -> dict[str, str]:
+    """The same as the tenant's mapping may use it, with Stripe's fee and rate."""
+    if not (found := _settled(body, currency)):
+        return {}
+    settled, own = body["balance_transaction"], found["settled_currency"]
     return {
         "settlement_currency": own,
         "settlement_amount": str(from_minor(settled["amount"], own)),
@@ -168,7 +177,9 @@ def refund(body: Body) -> SourceRecord:
     reason = _REASONS.get(str(body.get("reason") or ""), str(body.get("reason") or ""))
     refunded_at = moment(body["created"])
     has_moved = bool(body.get("balance_transaction")) or body["status"] == "succeeded"
-    payment = SalePayment(id=str(body["id"]), method=method_of(paid), amount=total, paid_at=refunded_at)
+    payment = SalePayment(
+        id=str(body["id"]), method=method_of(paid), amount=total, paid_at=refunded_at, **_settled(body, currency)
+    )
     record = Refund(
         id=str(body["id"]),
         order_id=charge_id,

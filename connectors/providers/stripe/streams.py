@@ -67,7 +67,7 @@ class Refunds(Listing):
     record = Refund
     path = "/v1/refunds"
     object_type = "refund"
-    expand = ("charge", "charge.customer")
+    expand = ("balance_transaction", "charge", "charge.customer")
     deletes = "flag"
     event_types = ("refund.created", "refund.updated", "refund.failed", "charge.refund.updated")
     fields = (

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import threading
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import jsonschema
@@ -21,6 +22,7 @@ from connectors.sdk.records import (
     Customer,
     Order,
     Party,
+    Refund,
 )
 from connectors.testing.contract import Bench
 from connectors.testing.outbox import as_delivery
@@ -105,6 +107,21 @@ def test_simulator_exchanges_what_is_charged_in_another_currency(bench: Bench) -
     assert isinstance(found.record, Order)
     assert found.record.custom["exchange_rate"] == "0.850394"
     assert found.record.custom["settlement_amount"] == "85.04"
+    (payment,) = found.record.payments
+    assert (payment.settled_amount, payment.settled_currency) == (Decimal("85.04"), "GBP")
+
+
+def test_what_is_paid_back_in_another_currency_tells_what_left_the_balance(bench: Bench) -> None:
+    plant(bench, order(1, total="100.00", currency="EUR"))
+    plant(bench, refund_of("ch_1", "30.00"))
+    (found,) = bench.read("refund")
+    assert isinstance(found.record, Refund)
+    (payment,) = found.record.payments
+    assert (payment.amount, payment.settled_amount, payment.settled_currency) == (
+        Decimal("30.00"),
+        Decimal("25.51"),
+        "GBP",
+    )
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ Kind = TypeVar("Kind", bound=Record)
 
 AMOUNT_TYPES = {"inclusive": "Inclusive", "exclusive": "Exclusive", "none": "NoTax"}
 CENT = Decimal("0.01")
+RATE = Decimal("0.000001")
 UNIT = Decimal("0.0001")  # the finest unit amount, with unitdp=4
 
 
@@ -125,8 +126,15 @@ def customer_payment(draft: Draft) -> Body:
         "Date": str(payment.date),
         "Amount": payment.amount,
         "Reference": reference_of(draft),
-        **_rate(payment.exchange_rate),
+        **_rate(payment.exchange_rate or _rate_of(payment)),
     }
+
+
+def _rate_of(payment: CustomerPayment) -> Decimal | None:
+    """The rate at which a payment comes to what it came to in the base currency; Xero takes six decimals."""
+    if not payment.base_amount:
+        return None
+    return (payment.amount / payment.base_amount).quantize(RATE, ROUND_HALF_UP)
 
 
 def bank_transfer(draft: Draft) -> Body:

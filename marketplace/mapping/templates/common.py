@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from connectors.sdk.currencies import minor_unit
-from connectors.sdk.records import DocumentLine, Party, SaleLine, Tax
+from connectors.sdk.records import DocumentLine, Party, SaleLine, SalePayment, Tax
 from marketplace.mapping.mapped import Mapped, ValueMap
 from marketplace.mapping.plan import Circumstances, Held
 
@@ -147,6 +147,14 @@ def check_money_accounts(
             next_step=f"Choose an account in {currency} in the field mapping, opened in the ledger first where there is none, then post "
             "it again.",
         )
+
+
+def base_amount_of(payment: SalePayment, account: str, circumstances: Circumstances) -> Decimal | None:
+    """What a payment came to in the ledger's own currency, where the payment provider converted it and its balance is an account in
+    that currency: at any other rate that account would never come to nought."""
+    base, found = circumstances.ledger.base_currency, circumstances.ledger.ledger_accounts.get(account)
+    is_in_base = found is not None and (found.currency or base) == base
+    return payment.settled_amount if is_in_base and payment.settled_currency == base else None
 
 
 def open_date(date: dt.date, circumstances: Circumstances, what: str) -> tuple[dt.date, str]:

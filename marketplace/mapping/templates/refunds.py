@@ -10,6 +10,7 @@ from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocum
 from marketplace.mapping.steps import as_date
 from marketplace.mapping.templates.base import TargetField, Template, of_map
 from marketplace.mapping.templates.common import (
+    base_amount_of,
     check_ledger_accounts,
     check_money_accounts,
     document_lines,
@@ -62,6 +63,7 @@ def build_refund(refund: Refund, mapped: Mapped, circumstances: Circumstances) -
         tax_total=sum((line.tax_amount for line in lines), Decimal(0)),
         memo=joined_memo(values["memo"], refund.reason, note),
         refund_ledger_account=repaid_from[0] if on_document else "",
+        base_amount=_base_amount(payments, repaid_from, circumstances) if on_document else None,
     )
     planned = [PlannedDocument(purpose="credit_note", document=credit_note)]
     if not circumstances.ledger.repays_on_credit_note:
@@ -84,6 +86,12 @@ def _refuse_split(refund: Refund, payments: list[SalePayment], repaid_from: list
     )
 
 
+def _base_amount(payments: list[SalePayment], accounts: list[str], circumstances: Circumstances) -> Decimal | None:
+    parts = [base_amount_of(one, account, circumstances) for one, account in zip(payments, accounts, strict=True)]
+    known = [part for part in parts if part is not None]
+    return sum(known, Decimal(0)) if len(known) == len(parts) else None
+
+
 def _repayment(
     payment: SalePayment, account: str, credit_note: CreditNote, circumstances: Circumstances
 ) -> PlannedDocument:
@@ -93,6 +101,7 @@ def _repayment(
         date=max(paid_on, credit_note.date),
         currency=credit_note.currency,
         amount=payment.amount,
+        base_amount=base_amount_of(payment, account, circumstances),
         ledger_account=account,
         settles="credit_note",
         document_number=credit_note.number,

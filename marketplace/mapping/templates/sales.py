@@ -19,6 +19,7 @@ from marketplace.mapping.templates.base import (
     of_map,
 )
 from marketplace.mapping.templates.common import (
+    base_amount_of,
     check_ledger_accounts,
     check_money_accounts,
     document_lines,
@@ -214,6 +215,7 @@ def _payment(
         date=date,
         currency=order.currency,
         amount=payment.amount,
+        base_amount=base_amount_of(payment, account, circumstances),
         ledger_account=account,
         document_number=invoice.number,
         customer=invoice.customer,
