@@ -266,8 +266,9 @@ class WritableStream(Stream):
 
     @abstractmethod
     def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:
-        """Which of these drafts exist already, by posting key: looked up by reference, for outcomes that are unknown. A document
-        that was copied with its reference fits as well as its original: `Written.beside`."""
+        """Which of these drafts exist already, by posting key: looked up by reference, for outcomes that are unknown. There may be
+        more of them than go into one request: they are asked for in as few calls as possible. A document that was copied with its
+        reference fits as well as its original: `Written.beside`."""
 
     @abstractmethod
     def preview(self, client: Client, drafts: Sequence[Draft]) -> Request:

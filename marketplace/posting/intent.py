@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -105,12 +105,18 @@ class Gate:
             self._held = None
 
 
-def is_being_sent(batch_id: uuid.UUID) -> bool:
-    """Whether a worker stands between its last check and the provider's answer. Inside a transaction, which keeps it from
-    beginning to."""
+def being_sent(batch_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Of which a worker stands between its last check and the provider's answer. Inside a transaction, which keeps it from
+    beginning to. Of a writer that was overtaken, what is not being sent now never will be."""
+    names = {_name(batch_id): batch_id for batch_id in batch_ids}
     with database.cursor() as cursor:
-        cursor.execute(_IS_FREE, [_name(batch_id)])
-        return not cursor.fetchone()[0]
+        cursor.execute(_ARE_HELD, [list(names)])
+        return {names[name] for (name,) in cursor.fetchall()}
+
+
+def is_being_sent(batch_id: uuid.UUID) -> bool:
+    """The same of one."""
+    return bool(being_sent([batch_id]))
 
 
 def _name(batch_id: uuid.UUID) -> str:
@@ -121,4 +127,4 @@ _BEGIN = (
     "clock_timestamp() < %s, pg_try_advisory_lock(hashtextextended(%s, 0)), pg_advisory_unlock(hashtextextended(%s, 0))"
 )
 _END = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
-_IS_FREE = "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))"
+_ARE_HELD = "SELECT name FROM unnest(%s::text[]) AS name WHERE NOT pg_try_advisory_xact_lock(hashtextextended(name, 0))"

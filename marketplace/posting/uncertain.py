@@ -1,6 +1,6 @@
 """What was sent and never confirmed: looked up in the ledger, decided where that decides it, else held for a person.
 
-Nothing is repeated before the ledger was asked. What it shows is posted. What it does not show, after a quiet time and when no worker of
+Nothing is repeated before the ledger was asked, once for all that are alike. Each is judged by its own reference. What the ledger shows is posted. What it does not show, after a quiet time and when no worker of
 ours can still be sending it, is
 - sent again as it was while the provider surely knows its key, so that it is taken once even if the first request was only late;
 - planned anew under a fresh key after that, or when the same request cannot be made any more.
@@ -10,6 +10,7 @@ Where looking up does not decide, or fails for long, a person sees it and choose
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from connectors.sdk.streams import Draft, Written
 from marketplace.core.work import holding_lease
 from marketplace.installations.models import Connection
 from marketplace.posting.batches import UnableToPost, close, pause_after, plan_anew
-from marketplace.posting.intent import is_being_sent, key_lasts
+from marketplace.posting.intent import being_sent, is_being_sent, key_lasts
 from marketplace.posting.keys import documents_digest, request_key
 from marketplace.posting.looking_again import ask_to_look_again
 from marketplace.posting.models import Posting, PostingBatch
@@ -43,13 +44,15 @@ HELD_AFTER = dt.timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class Unconfirmed:
-    """A request whose outcome is not known, and what of it is undecided. Ages are by the database's clock."""
+    """A request whose outcome is not known, and what of it is undecided. Ages are by the database's clock. `was_being_sent`, before the
+    ledger was asked: then its answer says nothing about what may have arrived since."""
 
     batch: PostingBatch
     postings: Sequence[Ready]
     drafts: Sequence[Draft]
     age: dt.timedelta
     key_age: dt.timedelta
+    was_being_sent: bool
 
     @property
     def ids(self) -> list[int]:
@@ -66,13 +69,22 @@ def look_up(owner: Tenant, connection: Connection, client: Client) -> tuple[dt.t
     """Settle what can be settled. Answers when to look again at what is undecided, and what to send once more."""
     pauses: list[dt.timedelta] = []
     to_repeat: list[Unconfirmed] = []
-    for one in _unconfirmed(owner, connection):
-        found = _found(owner, connection, client, one)
-        with holding_lease(owner):
-            pause, is_repeated = _decide(connection, client, one, found)
-        pauses += [pause] if pause is not None else []
-        to_repeat += [one] if is_repeated else []
+    for alike in _alike(_unconfirmed(owner, connection)):
+        found = _found(owner, connection, client, alike)
+        for one in alike:
+            with holding_lease(owner):
+                pause, is_repeated = _decide(connection, client, one, found[one.batch.pk])
+            pauses += [pause] if pause is not None else []
+            to_repeat += [one] if is_repeated else []
     return min(pauses, default=None), to_repeat
+
+
+def _alike(unconfirmed: Sequence[Unconfirmed]) -> list[list[Unconfirmed]]:
+    """Those that are looked up together, in the order of the first of them."""
+    kinds: dict[tuple[str, str], list[Unconfirmed]] = {}
+    for one in unconfirmed:
+        kinds.setdefault((one.batch.data_type, one.batch.action), []).append(one)
+    return list(kinds.values())
 
 
 def _unconfirmed(owner: Tenant, connection: Connection) -> list[Unconfirmed]:
@@ -81,32 +93,49 @@ def _unconfirmed(owner: Tenant, connection: Connection) -> list[Unconfirmed]:
         waiting = PostingBatch.objects.filter(connection=connection, state=PostingBatch.State.UNCERTAIN)
         rows = waiting.exclude(action="void").defer("request")
         batches = list(rows.annotate(age=Now() - F("sent_at"), key_age=Now() - F("intended_at")).order_by("sent_at"))
-        flying = flying_postings([batch.pk for batch in batches]) if batches else {}
+        if not batches:
+            return []
+        flying = flying_postings([batch.pk for batch in batches])
+        sending = being_sent([batch.pk for batch in batches])
         return [
-            Unconfirmed(batch, flying[batch.pk], drafts_of(flying[batch.pk], connection), batch.age, batch.key_age)
+            Unconfirmed(batch, postings, drafts_of(postings, connection), batch.age, batch.key_age, batch.pk in sending)
             for batch in batches
+            for postings in [flying[batch.pk]]
         ]
 
 
-def _found(owner: Tenant, connection: Connection, client: Client, one: Unconfirmed) -> dict[str, Written] | None:
-    """What the ledger shows; None when it cannot tell, which is then held for a person. Raises `UnableToPost`."""
-    if not one.postings:
-        return {}
-    stream = connector(connection.connector).writable(one.batch.data_type)
+def _found(
+    owner: Tenant, connection: Connection, client: Client, alike: Sequence[Unconfirmed]
+) -> dict[uuid.UUID, Mapping[str, Written] | None]:
+    """What the ledger shows, by request; None of one where it cannot tell, which is then held for a person. Raises `UnableToPost`."""
     try:
-        if one.batch.action == "update":
-            return as_updated(client, stream, one.postings, one.drafts)
-        return stream.find(client, one.drafts)
+        return dict.fromkeys([one.batch.pk for one in alike], _asked(connection, client, alike))
     except ConnectorError as error:
         is_passing = isinstance(error, TransientError | ReconnectRequired)
-        if not is_passing or one.key_age > HELD_AFTER:
+        if not is_passing and len(alike) > 1:  # only one of them may be at fault
+            return {pk: found for one in alike for pk, found in _found(owner, connection, client, [one]).items()}
+        long = [pk for one in alike if not is_passing or one.key_age > HELD_AFTER for pk in one.ids]
+        if long:
             with holding_lease(owner):
                 hold_unconfirmed(
-                    one.ids, f"It was sent and never confirmed, and looking it up fails: {error.user_message}"
+                    long, f"It was sent and never confirmed, and looking it up fails: {error.user_message}"
                 )
         if is_passing:
-            raise UnableToPost(error.user_message, pause_after(error, one.postings[0].attempts)) from error
-        return None
+            attempts = max((posting.attempts for one in alike for posting in one.postings), default=0)
+            raise UnableToPost(error.user_message, pause_after(error, attempts)) from error
+        return {one.batch.pk: None for one in alike}
+
+
+def _asked(connection: Connection, client: Client, alike: Sequence[Unconfirmed]) -> dict[str, Written]:
+    """By posting key."""
+    postings = [posting for one in alike for posting in one.postings]
+    drafts = [draft for one in alike for draft in one.drafts]
+    if not postings:
+        return {}
+    stream = connector(connection.connector).writable(alike[0].batch.data_type)
+    if alike[0].batch.action == "update":
+        return as_updated(client, stream, postings, drafts)
+    return stream.find(client, drafts)
 
 
 def _decide(
@@ -119,7 +148,8 @@ def _decide(
     several = {p: found[p.key] for p in one.postings if p.key in found and found[p.key].others}
     _hold_several(connection, several)
     absent = [posting for posting in one.postings if posting.key not in found]
-    pause, is_repeated = _decide_absent(connection, one, absent, is_some_there=bool(found)) if absent else (None, False)
+    is_some_there = len(absent) < len(one.postings)
+    pause, is_repeated = _decide_absent(connection, one, absent, is_some_there) if absent else (None, False)
     if pause is None and not is_repeated and not several:
         close(one.batch, client)
     pauses = [pause, HELD_AGAIN if several else None]
@@ -127,15 +157,15 @@ def _decide(
 
 
 def _decide_absent(
-    connection: Connection, one: Unconfirmed, absent: Sequence[Ready], *, is_some_there: bool
+    connection: Connection, one: Unconfirmed, absent: Sequence[Ready], is_some_there: bool
 ) -> tuple[dt.timedelta | None, bool]:
     """The same, for what the ledger does not show."""
     ids = [posting.id for posting in absent]
     if one.age.total_seconds() <= QUIET_SECONDS:
         return dt.timedelta(seconds=QUIET_SECONDS / 2), False
-    if one.key_age > HELD_AFTER and is_being_sent(one.batch.pk):
-        hold_unconfirmed(ids, "One of our workers stands still in the middle of sending it.")
-    if is_being_sent(one.batch.pk):
+    if one.was_being_sent or is_being_sent(one.batch.pk):
+        if one.key_age > HELD_AFTER:
+            hold_unconfirmed(ids, "One of our workers stands still in the middle of sending it.")
         return SENDER_AGAIN, False
     if is_some_there or one.batch.action == "update":
         plan_anew(ids, with_fresh_key=False)  # the provider had the request, or it is safe to repeat

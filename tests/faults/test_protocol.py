@@ -24,7 +24,7 @@ from connectors.testing.faults import Fault, Kind
 from marketplace.core.clock import shared_now
 from marketplace.core.models import WorkItem
 from marketplace.core.work import claim_work, do_work, request_work
-from marketplace.posting import intent, looking_again, writing
+from marketplace.posting import intent, looking_again, uncertain, writing
 from marketplace.posting.batches import KeyUsedBefore
 from marketplace.posting.decisions import UnableToDecide, accept, exclude, post_again
 from marketplace.posting.keys import documents_digest, request_key
@@ -310,6 +310,38 @@ def test_request_is_not_repeated_while_a_worker_stands_still_in_the_middle_of_se
     books.write()
     assert numbers(books) == ["1001"]
     assert books.states() == {"#1001": "posted"}
+
+
+def test_request_that_arrives_while_the_ledger_is_asked_is_not_taken_for_absent(
+    transactional_db: None,
+    books: Books,  # noqa: F811
+) -> None:
+    """Its worker stood still right before the first byte, and goes on once the ledger has said that there is nothing."""
+    make_uncertain(books, "drop_before")
+    (batch,) = batches(books)
+    is_stopped, may_go_on = threading.Event(), threading.Event()
+
+    def stand_still() -> None:
+        gate = intent.Gate()
+        with gate.open_for(batch), gate():
+            is_stopped.set()
+            may_go_on.wait(timeout=30)
+        gate.close()
+
+    (sender,) = in_threads(1, stand_still)
+    is_stopped.wait(timeout=30)
+
+    def go_on() -> None:
+        may_go_on.set()
+        sender.join()
+
+    books.let_time_pass(LATER["91 minutes"])
+    with then(uncertain, "_found", go_on):
+        assert books.write() is not None
+    assert books.entries() == []
+    assert [posting.state for posting in books.postings()] == ["uncertain"]
+    books.write()
+    assert numbers(books) == ["1001"]
 
 
 # ---------------------------------------------------------------------------------- paused, or for a person

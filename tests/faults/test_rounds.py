@@ -107,7 +107,9 @@ def test_crash_after_some_requests_of_a_round_loses_and_repeats_nothing(
     assert numbers(ledger) == ORDERS[: answered * EACH]
     assert set(states(ledger).values()) == {"sending"}
     ledger.let_quiet_time_pass()
+    before = asked_for(ledger, LIST)
     ledger.write()
+    assert asked_for(ledger, LIST) == before + 1, "all of them are looked up together"
     assert_all_there_once(ledger)
     tell("C1", f"crash after {answered} of {REQUESTS} requests of a round", tried=1, events=len(ORDERS))
 
@@ -120,6 +122,26 @@ def test_ledger_that_asks_to_slow_down_in_the_middle_leaves_the_rest_planned(led
     assert {batch.state for batch in batches(ledger)} == {"settled"}
     ledger.simulator.faults.clear()
     ledger.let_time_pass(error.retry_in)
+    ledger.write()
+    assert_all_there_once(ledger)
+
+
+@pytest.mark.parametrize("has_arrived", [True, False])
+def test_ledger_that_cannot_look_one_of_them_up_does_not_keep_the_others_undecided(
+    has_arrived: bool, ledger: Books
+) -> None:
+    """The address of the joint question names the third order's reference, and so does that of its own."""
+    where, act = ("settle", on_call(2, die)) if has_arrived else ("_write", die)
+    with first(writing, where, act), pytest.raises(Killed):
+        ledger.write()
+    ledger.let_quiet_time_pass()
+    (odd,) = [posting for posting in ledger.postings() if posting.number == ORDERS[2]]
+    ledger.simulator.faults.add(Fault(match=LIST, kind="html", contains=odd.key[:8], times=99))
+    ledger.write()
+    held = {f"#{number}": "held unconfirmed" for number in ORDERS[2:4]}
+    assert ledger.states() == {f"#{number}": "posted" for number in ORDERS} | held
+    assert numbers(ledger) == (ORDERS if has_arrived else ORDERS[:2] + ORDERS[4:])
+    ledger.simulator.faults.clear()
     ledger.write()
     assert_all_there_once(ledger)
 

@@ -186,16 +186,12 @@ class Written30(Listed, WritableStream):
 
     def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:
         company = company_client(client)
-        searches = self.search(drafts)
-        statements = [statement for _, statement in searches]
-        answers = company.queries(statements) if len(statements) > 1 else [company.query(statements[0])]
         found: dict[str, Written] = {}
-        for (entity, _), answer in zip(searches, answers, strict=True):
-            for row in answer.get(entity.name, []):
-                for draft in drafts:
-                    if self.is_found(draft, row):
-                        one = self._written(company, entity.name, row)
-                        found[draft.key] = found.get(draft.key, one).beside(one)
+        for name, row in _found_by(company, self.search(drafts)):
+            for draft in drafts:
+                if self.is_found(draft, row):
+                    one = self._written(company, name, row)
+                    found[draft.key] = found.get(draft.key, one).beside(one)
         return found
 
     def _outcome(self, client: QuickBooksClient, result: Json) -> Outcome:
@@ -221,6 +217,21 @@ class Written30(Listed, WritableStream):
         (converted,) = [known.convert for known in self.written_entities if known.name == entity]
         records, _ = read_rows([row], converted)
         return records[0] if records else None
+
+
+def _found_by(client: QuickBooksClient, searches: Sequence[tuple[Entity, str]]) -> Iterator[tuple[str, Json]]:
+    """The rows that these queries find, to the last one, each with the name of its entity."""
+    for some in portions(searches, BATCH_SIZE):
+        statements = [statement for _, statement in some]
+        answers = client.queries(statements) if len(statements) > 1 else [client.query(statements[0])]
+        for (entity, statement), answer in zip(some, answers, strict=True):
+            rows, start = answer.get(entity.name, []), 1
+            yield from ((entity.name, row) for row in rows)
+            while len(rows) == PAGE_SIZE:
+                start += PAGE_SIZE
+                next_page = statement.replace(" maxresults ", f" startposition {start} maxresults ")
+                rows = client.query(next_page).get(entity.name, [])
+                yield from ((entity.name, row) for row in rows)
 
 
 def _signed_total(entity: str, row: Json) -> Decimal | None:
@@ -285,7 +296,7 @@ def party_references(
 def by_number(entity: Entity, field: str, numbers: Iterable[str]) -> tuple[Entity, str]:
     distinct = list(dict.fromkeys(numbers))
     where = entity.where(f"{field} in {quoted_list(distinct)}")
-    return entity, f"select * from {entity.name}{where} maxresults {PAGE_SIZE}"
+    return entity, f"select * from {entity.name}{where} orderby Id maxresults {PAGE_SIZE}"
 
 
 def number_of(draft: Draft) -> str:

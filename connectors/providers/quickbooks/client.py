@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -26,6 +26,7 @@ from connectors.sdk.oauth import OAuth, Organisation, TokenSet
 from connectors.sdk.reports import TrialBalance
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class QuickBooksClient(Client):
@@ -206,7 +207,7 @@ def quoted_list(values: Sequence[str]) -> str:
     return "(" + ", ".join(quoted(value) for value in values) + ")"
 
 
-def portions(values: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def portions(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(values), size):
         yield values[start : start + size]
 

@@ -308,7 +308,8 @@ def by_day(entity: Entity, documents: Sequence[BankTransfer] | Sequence[Expense]
     """For what has no number: everything of these days, to be recognised by its memo."""
     days = sorted({one.date.isoformat() for one in documents})
     return [
-        (entity, f"select * from {entity.name} where TxnDate = {quoted(day)} maxresults {PAGE_SIZE}") for day in days
+        (entity, f"select * from {entity.name} where TxnDate = {quoted(day)} orderby Id maxresults {PAGE_SIZE}")
+        for day in days
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from connectors.providers.quickbooks import batches
 from connectors.providers.quickbooks.client import request_id
 from connectors.providers.quickbooks.reading_documents import spread
 from connectors.providers.quickbooks.streams import (
@@ -173,6 +174,22 @@ def test_feed_that_no_longer_reaches_back_is_replaced_by_listing(kestrel: Compan
     client = kestrel.client = kestrel.new_client()
     (later,) = kestrel.plant(kestrel.invoice(1))
     assert later in {record.external_id for record in all_of(stream.pages(client, cursor))}
+
+
+# ---------------------------------------------------------------------- looking up
+
+
+def test_look_up_goes_on_to_the_last_row(kestrel: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = drafts([kestrel.invoice(number) for number in range(5)])
+    assert all(written(one) for one in Invoices().create(kestrel.client, wanted, key="five"))
+    monkeypatch.setattr(batches, "PAGE_SIZE", 2)
+    assert set(Invoices().find(kestrel.client, wanted)) == {draft.key for draft in wanted}
+
+
+def test_days_of_more_money_back_than_one_call_asks_for_are_asked_for_in_several(kestrel: Company) -> None:
+    days = [dt.date(2026, 8, 1) + dt.timedelta(days=number) for number in range(40)]
+    wanted = drafts([msgspec.structs.replace(money_back(kestrel), date=day) for day in days])
+    assert kestrel.calls_of(lambda: Expenses().find(kestrel.client, wanted)) == 2
 
 
 # ---------------------------------------------------------------------- names, items, currencies

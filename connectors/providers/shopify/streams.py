@@ -349,15 +349,20 @@ class Customers(ListedStream, WritableStream):
         return [_deleted(answer[f"c{place}"], id) for place, id in enumerate(external_ids)]
 
     def find(self, client: Client, drafts: Sequence[Draft]) -> dict[str, Written]:
-        keys = {draft.reference: draft.key for draft in drafts if draft.reference}
-        if not keys:
-            return {}
         shop = _client(client)
-        asked = " OR ".join(f"tag:'{_quoted(reference)}'" for reference in keys)
-        first = min(len(keys), CUSTOMERS.most)
-        variables = {"first": first, "query": asked}
-        nodes = shop.graphql(ALL_CUSTOMERS.page, variables, cost=ALL_CUSTOMERS.page_cost(first))["customers"]["nodes"]
-        return {keys[tag]: _written(shop, node) for node in nodes for tag in node["tags"] if tag in keys}
+        keys = {draft.reference: draft.key for draft in drafts if draft.reference}
+        references = list(keys)
+        portions = [references[start : start + self.batch_size] for start in range(0, len(keys), self.batch_size)]
+        tagged = [node for some in portions for node in _tagged(shop, some)]
+        return {keys[tag]: _written(shop, node) for node in tagged for tag in node["tags"] if tag in keys}
+
+
+def _tagged(shop: ShopifyClient, tags: Sequence[str]) -> list[Raw]:
+    asked = " OR ".join(f"tag:'{_quoted(tag)}'" for tag in tags)
+    first = min(len(tags), CUSTOMERS.most)
+    answer = shop.graphql(ALL_CUSTOMERS.page, {"first": first, "query": asked}, cost=ALL_CUSTOMERS.page_cost(first))
+    nodes: list[Raw] = answer["customers"]["nodes"]
+    return nodes
 
 
 def _is_unique(draft: Draft) -> bool:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar, Literal, TypedDict
+from urllib.parse import quote_plus
 
 import msgspec
 
@@ -33,9 +34,10 @@ from connectors.sdk.streams import (
     part_by_part,
 )
 
-#: So many ids or references keep the address of a call well below 2,000 characters.
+#: So many ids, or so long conditions, keep the address of a call well below 2,000 characters.
 IDS_PER_CALL = 40
 CONDITIONS_PER_CALL = 20
+CONDITIONS_LENGTH = 1500
 
 RECONCILED_KEYS = ("IsReconciled", "FromIsReconciled", "ToIsReconciled")
 #: Where a document names what settles it, and by which key.
@@ -129,6 +131,21 @@ def digest(row: Row) -> str:
 def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def packed(conditions: Sequence[str]) -> Iterator[list[str]]:
+    """As many of them as have room in the address of one call."""
+    some: list[str] = []
+    left = CONDITIONS_LENGTH
+    for condition in conditions:
+        length = len(quote_plus(f"{condition} OR "))
+        if some and length > left:
+            yield some
+            some, left = [], CONDITIONS_LENGTH
+        some.append(condition)
+        left -= length
+    if some:
+        yield some
 
 
 class XeroStream(Stream):
@@ -350,9 +367,8 @@ class WritableXeroStream(XeroStream, WritableStream):
             if reference := reference_of(draft, self.reference_length):
                 by_reference.setdefault(reference, []).append(draft)
         found: dict[str, Written] = {}
-        for references in chunks(list(by_reference), CONDITIONS_PER_CALL):
-            conditions = " OR ".join(f"{self.reference_key}=={quoted(text)}" for text in references)
-            for row in self.listed(client, self.asked(self.ours or self.only, conditions)):
+        for conditions in packed([f"{self.reference_key}=={quoted(text)}" for text in by_reference]):
+            for row in self.listed(client, self.asked(self.ours or self.only, " OR ".join(conditions))):
                 for draft in by_reference.get(row.get(self.reference_key, ""), ()):
                     if not self.is_void(row) and self.is_same(draft, row):
                         one = self.written(client, row)

@@ -100,6 +100,15 @@ class WritingRules(Setup):
         assert set(found) == {draft.key for draft in drafts}
         assert {one.external_id for one in found.values()} <= self.ids_created(bench, writes)
 
+    def test_several_batches_are_looked_up_together(self, bench: Bench, writes: str) -> None:
+        stream = bench.writable(writes)
+        drafts = self.drafts(bench, writes, 3, first=25)
+        outcomes = [written(found).external_id for found in self.create_all(bench, drafts)]
+        alone = bench.calls_during(lambda: [stream.find(bench.client, [draft]) for draft in drafts])
+        found: dict[str, Written] = {}
+        assert bench.calls_during(lambda: found.update(stream.find(bench.client, drafts))) < alone
+        assert [found[draft.key].external_id for draft in drafts] == outcomes
+
     def test_a_write_that_never_arrived_is_not_found(self, bench: Bench, writes: str) -> None:
         stream, drafts = bench.writable(writes), self.batch(bench, writes, first=30)
         self.lose_answer(bench, writes, drafts, "drop_before")

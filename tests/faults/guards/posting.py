@@ -71,7 +71,15 @@ def _() -> None:
     def ask_nobody(*args: Any) -> dict[str, Written]:
         return {}
 
-    replace(uncertain, "_found", ask_nobody)
+    replace(uncertain, "_asked", ask_nobody)
+
+
+@guard(
+    "what was being sent while the ledger was asked is not taken for absent",
+    noticed_by=PROTOCOL + "request_that_arrives_while_the_ledger_is_asked_is_not_taken_for_absent",
+)
+def _() -> None:
+    replace(uncertain, "being_sent", lambda batch_ids: set())
 
 
 @guard(
