@@ -287,7 +287,7 @@ class Client(ABC):
             return (
                 self._lost_answer(is_write, detail)
                 if is_write
-                else TransientError(f"{name} has trouble.", detail=detail)
+                else TransientError(f"{name} cannot answer at the moment.", detail=detail)
             )
         return UnexpectedResponse(f"{name} answered in a way we do not understand.", detail=detail)
 

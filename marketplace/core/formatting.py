@@ -1,6 +1,7 @@
 """How figures, dates and states read, for pages, messages and exports alike."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
@@ -167,3 +168,8 @@ def problem_words(problem: str) -> str:
         return "Something went wrong on our side. It is tried again by itself; nothing is lost."
     sentence = found[2]
     return f"{sentence[:1].upper()}{sentence[1:]}{'' if sentence.endswith(('.', '!', '?')) else '.'}"
+
+
+def all_of(parts: Sequence[str]) -> str:
+    """Such as "orders, refunds and payouts"."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

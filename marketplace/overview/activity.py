@@ -12,7 +12,7 @@ from django.db.models import Count, Exists, OuterRef, Q
 from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
 from marketplace.core.clock import now
-from marketplace.core.formatting import problem_words
+from marketplace.core.formatting import all_of, problem_words
 from marketplace.core.models import WorkItem
 from marketplace.installations.queries import connection_name
 from marketplace.mapping.models import Flow
@@ -154,14 +154,14 @@ def _troubles(work: Sequence[WorkItem]) -> list[Trouble]:
         if item.problem:
             alike.setdefault(problem_words(item.problem), []).append(item)
     return [
-        Trouble(
-            ", ".join(dict.fromkeys(map(_what, items))), words, max(item.attempts for item in items), items[0].due_at
-        )
+        Trouble(_whats(items), words, max(item.attempts for item in items), items[0].due_at)
         for words, items in alike.items()
     ]
 
 
-def _what(item: WorkItem) -> str:
-    words = WORK_WORDS.get(item.kind, item.kind)
-    data_type = item.key.rpartition(":")[2]
-    return f"{words} {DATA_TYPE_NAMES[data_type][1]}" if item.kind == "sync" and data_type in DATA_TYPE_NAMES else words
+def _whats(items: Sequence[WorkItem]) -> str:
+    """Each kind of work once; several lists that are read are named together."""
+    kinds = list(dict.fromkeys(WORK_WORDS.get(item.kind, item.kind) for item in items))
+    lists = [item.key.rpartition(":")[2] for item in items if item.kind == "sync"]
+    named = all_of([DATA_TYPE_NAMES[name][1] for name in dict.fromkeys(lists) if name in DATA_TYPE_NAMES])
+    return ", ".join(f"{words} {named}".strip() if words == WORK_WORDS["sync"] else words for words in kinds)

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
+from django.utils import timezone
+
 from connectors.registry import connector
 from connectors.sdk.records import DATA_TYPE_NAMES
-from marketplace.core.formatting import money_text, number_text
+from marketplace.core.formatting import all_of, day_text, money_text, number_text
+from marketplace.installations.models import Connection
+from marketplace.installations.queries import connection_name
 from marketplace.mapping.models import Flow, Stage
 from marketplace.mapping.templates import template
 from marketplace.overview.months import Month
@@ -33,10 +37,6 @@ def added(parts: Iterable[Mapping[str, Decimal]]) -> Money:
 def money_words(money: Mapping[str, Decimal]) -> str:
     """Such as "GBP 412.00 and EUR 20.00"; nothing for no money."""
     return all_of([money_text(amount, currency) for currency, amount in sorted(money.items()) if amount])
-
-
-def all_of(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,35 @@ def truth_of(months: Sequence[FlowMonth], month: Month) -> Truth:
     """Of the flows that write, else of those that are compared; each figure is one the proof adds up."""
     asked = [one for one in months if one.is_writing and one.source_count]
     compared = [one for one in months if one.flow.stage == Stage.PARALLEL and one.source_count]
+    unread = [one.flow.source for one in months if unread_since(one.flow, month) is not None]
     if not asked and not compared:
+        if unread:
+            return Truth("warn", "Not read", f"Nothing is known of {month.name}. {_unread(unread)}", "")
         return Truth("quiet", "Nothing to prove", f"Nothing happened at the source in {month.name}.", "")
     sentences = [*_posted(asked, month), *_compared(compared, month, is_alone=not asked)]
     tone, word = _standing([*asked, *compared], is_written=bool(asked))
+    if unread:
+        sentences.append(_unread(unread))
+        tone, word = (tone, word) if tone in ("bad", "warn") else ("warn", "As far as it was read")
     return Truth(tone, word, " ".join(sentences), _equation([*asked, *compared]))
+
+
+def unread_since(flow: Flow, month: Month) -> dt.date | None:
+    """The day from which on nobody knows what happened at the source, when it is cut off and that lies in this month or before."""
+    source = flow.source
+    if source.state == Connection.State.CONNECTED or source.last_ok_at is None:
+        return None
+    day = timezone.localdate(source.last_ok_at)
+    return day if day <= month.last else None
+
+
+def _unread(sources: Sequence[Connection]) -> str:
+    """Said once for each system."""
+    told = {
+        f"{connection_name(one)} was last read on {day_text(timezone.localtime(one.last_ok_at))}; what happened there since is not known."
+        for one in sources
+    }
+    return " ".join(sorted(told))
 
 
 def _posted(asked: Sequence[FlowMonth], month: Month) -> list[str]:
@@ -230,15 +254,17 @@ def _equation(months: Sequence[FlowMonth]) -> str:
 def day_squares(months: Sequence[FlowMonth], month: Month, today: dt.date) -> list[dict[str, object]]:
     """Every day of the month: its proof over all flows, in words."""
     by_date: dict[dt.date, list[DayProof]] = {}
+    unread = min((day for one in months if (day := unread_since(one.flow, month))), default=dt.date.max)
     for one in months:
         for day in one.days:
             by_date.setdefault(day.date, []).append(day)
-    return [_square(date, by_date.get(date, []), today) for date in month.dates]
+    return [_square(date, by_date.get(date, []), today, unread) for date in month.dates]
 
 
-def _square(date: dt.date, days: Sequence[DayProof], today: dt.date) -> dict[str, object]:
+def _square(date: dt.date, days: Sequence[DayProof], today: dt.date, unread: dt.date) -> dict[str, object]:
     if not days:
-        return {"date": date, "tone": "quiet", "text": "nothing happened" if date <= today else "still to come"}
+        past = "nothing happened" if date < unread else "not read"
+        return {"date": date, "tone": "quiet", "text": past if date <= today else "still to come"}
     states = {day.state for day in days}
     tone = next(state for state in ("bad", "warn", "good") if state in states)
     return {"date": date, "tone": tone, "text": day_words(days), "has_records": True}

@@ -189,6 +189,7 @@ def test_ago_reads_both_ways() -> None:
     assert "3 minutes ago" in rendered("{{ at|ago }}", at=now - timedelta(minutes=3, seconds=5)).replace("\xa0", " ")
     assert "in 2 hours" in rendered("{{ at|ago }}", at=now + timedelta(hours=2, minutes=5)).replace("\xa0", " ")
     assert "just now" in rendered("{{ at|ago }}", at=now)
+    assert "in a moment" in rendered("{{ at|ago }}", at=now + timedelta(seconds=40))
 
 
 def test_bar_chart_stacks_to_the_sum_and_lists_the_figures() -> None:

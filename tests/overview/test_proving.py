@@ -40,6 +40,31 @@ def test_everything_posted_is_said_in_one_sentence() -> None:
     assert truth.lead == "1,284 at the source = 1,284 posted"
 
 
+def cut_off(month: FlowMonth, day: int, state: str = "needs_reconnect") -> FlowMonth:
+    month.flow.source.state = state
+    month.flow.source.last_ok_at = dt.datetime(2026, 11, day, 12, tzinfo=dt.UTC)
+    return month
+
+
+@pytest.mark.parametrize("state", ["needs_reconnect", "disconnected"])
+def test_nothing_is_called_healthy_while_the_source_is_cut_off(state: str) -> None:
+    truth = truth_of([cut_off(month_of(posted=24), 20, state)], NOVEMBER)
+    assert truth.sentence == (
+        "All 24 orders of November 2026 are in Xero."
+        " Shopify (shopify) was last read on 20 Nov 2026; what happened there since is not known."
+    )
+    assert (truth.tone, truth.word) == ("warn", "As far as it was read")
+    nothing = truth_of([cut_off(month_of(), 20, state)], NOVEMBER)
+    assert nothing.tone == "warn" and nothing.sentence.startswith("Nothing is known of November 2026. Shopify")
+    assert truth_of([cut_off(month_of(posted=24), 20, state)], Month(dt.date(2026, 10, 1))).tone == "good"
+
+
+def test_days_since_the_source_was_cut_off_are_not_said_to_be_empty() -> None:
+    squares = day_squares([cut_off(month_of(posted=1), 20)], NOVEMBER, dt.date(2026, 11, 22))
+    told = {square["date"].day: square["text"] for square in squares}  # type: ignore[attr-defined]
+    assert [told[day] for day in (19, 20, 22, 23)] == ["nothing happened", "not read", "not read", "still to come"]
+
+
 def test_what_waits_is_counted_with_its_money() -> None:
     truth = truth_of([month_of(posted=1281, held=2, failed=1, excluded=4)], NOVEMBER)
     assert truth.sentence == "1,281 of 1,284 orders of November 2026 are in Xero. 3 wait for you: GBP 30.00."

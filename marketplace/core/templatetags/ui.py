@@ -339,7 +339,7 @@ def ago(at: datetime | None) -> SafeString | str:
         return NOTHING
     now = timezone.now()
     if abs((now - at).total_seconds()) < 60:
-        return _instant(at, "just now")
+        return _instant(at, "in a moment" if at > now else "just now")
     if at > now:
         return _instant(at, f"in {timesince(now, at, depth=1)}")
     return _instant(at, f"{timesince(at, now, depth=1)} ago")
