@@ -254,7 +254,7 @@ def _equation(months: Sequence[FlowMonth]) -> str:
 def day_squares(months: Sequence[FlowMonth], month: Month, today: dt.date) -> list[dict[str, object]]:
     """Every day of the month: its proof over all flows, in words."""
     by_date: dict[dt.date, list[DayProof]] = {}
-    unread = min((day for one in months if (day := unread_since(one.flow, month))), default=dt.date.max)
+    unread = min((since for one in months if (since := unread_since(one.flow, month))), default=dt.date.max)
     for one in months:
         for day in one.days:
             by_date.setdefault(day.date, []).append(day)

@@ -37,11 +37,13 @@ from marketplace.posting.reversal_queries import (
     totals,
 )
 from marketplace.posting.reversing import (
+    LARGE,
     UnableToReverse,
     ask_for_reversal,
     confirm_reversal,
     discard_reversal,
     go_on,
+    others_to_confirm,
     plan_again,
 )
 from marketplace.posting.trial_balances import comparison_of
@@ -179,6 +181,8 @@ def _page(request: TenantRequest, found: Reversal, form: ConfirmForm, status: in
         "form": form,
         "may_plan": request.membership.may(Role.BOOKKEEPER),
         "may_confirm": request.membership.may(Role.ADMIN),
+        "large": LARGE,
+        "others": others_to_confirm(found, progress.total, request.user),
     }
     return TemplateResponse(request, "posting/reversal.html", context, status=status)
 

@@ -139,11 +139,15 @@ def confirm_reversal(*, reversal: Reversal, user: User) -> None:
     )
 
 
-def _require_second_person(reversal: Reversal, entries: int, user: User) -> None:
-    """Of a large one, whoever asked for it does not confirm it too, unless nobody else could."""
+def others_to_confirm(reversal: Reversal, entries: int, user: User) -> list[str]:
+    """Who confirms instead of this person: of a large one, whoever asked for it does not confirm it too, unless nobody else could."""
     if entries <= LARGE or reversal.asked_by_id != user.pk:
-        return
-    others = [str(person) for person in people_with_role(current_tenant(), Role.ADMIN) if person.pk != user.pk]
+        return []
+    return [str(person) for person in people_with_role(current_tenant(), Role.ADMIN) if person.pk != user.pk]
+
+
+def _require_second_person(reversal: Reversal, entries: int, user: User) -> None:
+    others = others_to_confirm(reversal, entries, user)
     if others:
         raise UnableToReverse(
             f"You asked for this, and it takes back more than {LARGE} entries: somebody else confirms it. {' or '.join(others)} can."

@@ -113,6 +113,16 @@ def test_filters_and_sorting_live_in_the_address(
     assert shown(alice_client, query) == expected
 
 
+def test_filter_that_nothing_fits_does_not_say_that_nothing_waits(
+    flow: Flow, tenant: Tenant, alice_client: Client
+) -> None:
+    page = text_of(alice_client.get(f"{LIST}?q=nobody"))
+    assert "No record fits" in page and "Nothing waits" not in page
+    with tenant_context(tenant):
+        RecordOutcome.objects.update(state="posted")
+    assert "Nothing waits" in text_of(alice_client.get(LIST))
+
+
 def test_filter_by_flow(flow: Flow, alice_client: Client) -> None:
     assert len(shown(alice_client, f"?flow={flow.pk}")) == 3
 

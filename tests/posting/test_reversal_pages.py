@@ -118,6 +118,9 @@ def test_large_one_is_confirmed_by_somebody_else_than_who_asked(
         reversal = Reversal.objects.get()
     make_plan(tenant_id=owner.pk, reversal_id=reversal.pk)
     path = f"{LIST}{reversal.pk}/confirm/"
+    page = alice_client.get(f"{LIST}{reversal.pk}/").content.decode()
+    assert "<strong>Ada</strong> can." in page and "Take it back</button>" not in page
+    assert "Take it back</button>" in client_of(ada).get(f"{LIST}{reversal.pk}/").content.decode()
     answer = alice_client.post(path, {"is_read": "on"})
     assert answer.status_code == 422 and "Ada can." in text_of(answer)
     assert again(posted, reversal).state == "planned"
