@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 LOCK ?= requirements-dev.txt
 STAMP := $(VENV)/.installed
 SOURCES := marketplace connectors tenants tests manage.py conftest.py
+# Many processes start here: what one has compiled the others need not, whatever is usual in this environment.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo run test bench faults check check-deploy lint format lock clean

