@@ -325,13 +325,15 @@ def _give_way(base: Base, look: Look, name: str) -> None:
 
 def _is_doubtful(base: Base, look: Look, late: Mapping[str, str], name: str) -> bool:
     """Late writes of ours stand on both sides, so what people had is on neither; or on one, where people may have emptied the field
-    as well, or where a value had won over what the other side still has."""
+    as well, or may have put back what was agreed, or where a value had won over what the other side still has."""
     other = look.back.held if look.back.source in late else look.there.held
     is_over_winner = any(
         name in base.won.get(side, {}) and other[name] == base.agreed.get(side, {}).get(name, ["", ""])[1]
         for side in late
     )
-    return len(late) == 2 or "" in late.values() or is_over_winner
+    before_sent, before_held = base.agreed[look.there.source].get(name, ("", ""))
+    is_as_agreed = late.get(look.there.source) == before_sent or late.get(look.back.source) == before_held
+    return len(late) == 2 or "" in late.values() or is_as_agreed or is_over_winner
 
 
 def _ask(base: Base, look: Look, name: str, meeting: Meeting) -> None:
@@ -344,14 +346,15 @@ def _late_writes(base: Base, look: Look, name: str) -> dict[str, str]:
     """By side, the new values that may be late writes of ours."""
     before_sent, before_held = base.agreed[look.there.source].get(name, ("", ""))
     values = (
-        (look.there.source, look.there.sent[name], before_sent, look.back.held[name]),
-        (look.back.source, look.there.held[name], before_held, look.there.held[name]),
+        (look.there, look.back, look.there.sent[name], before_sent, look.back.held[name]),
+        (look.back, look.there, look.there.held[name], before_held, look.there.held[name]),
     )
     late = {}
-    for side, text, before, own in values:
-        is_known = text == before or base.won.get(side, {}).get(name) == own
-        if not is_known and base.may_be_late(side, name, text, look.now):
-            late[side] = text
+    for way, back, text, before, own in values:
+        is_as_agreed = text == before and not _is_changed_twice(base, way, back, name)
+        is_known = is_as_agreed or base.won.get(way.source, {}).get(name) == own
+        if not is_known and base.may_be_late(way.source, name, text, look.now):
+            late[way.source] = text
     return late
 
 
@@ -470,28 +473,28 @@ def _clash(base: Base, look: Look, name: str, meeting: Meeting) -> None:
 def decide(base: Base, look: Look, name: str, winner: Winner) -> None:
     """The loser's value becomes what was known of its side, so the winner's is the only change left, in both directions."""
     there, back = look.there, look.back
-    loser, stays = (back.source, there.sent[name]) if winner == "source" else (there.source, back.sent[name])
-    tried = base.tried.get(loser, {}).get(name)
+    won, loser, stays = (there, back, there.sent[name]) if winner == "source" else (back, there, back.sent[name])
+    tried, may_be_ours = base.tried.get(loser.source, {}).get(name), name in base.tried.get(won.source, {})
     base.is_certain(name)
     if tried is not None and is_same(name, tried, stays):  # the winner's value goes out once more
-        base.tried[loser][name] = tried
+        base.tried[loser.source][name] = tried
     forth, home = base.agreed.setdefault(there.source, {}), base.agreed.setdefault(back.source, {})
     before_sent, before_held = forth.get(name, ("", ""))
     sent_before, held_before = home.get(name, ("", ""))
     if winner == "source":
-        forth[name] = [_other_than(there.sent[name], before_sent), there.held[name]]
-        home[name] = [back.sent[name], _other_than(back.held[name], held_before)]
+        forth[name] = [_other_than(there.sent[name], before_sent, may_be_ours=may_be_ours), there.held[name]]
+        home[name] = [back.sent[name], _other_than(back.held[name], held_before, may_be_ours=may_be_ours)]
         base.note_won(name, there.source, back.held[name], back.source)
     else:
-        forth[name] = [there.sent[name], _other_than(there.held[name], before_held)]
-        home[name] = [_other_than(back.sent[name], sent_before), back.held[name]]
+        forth[name] = [there.sent[name], _other_than(there.held[name], before_held, may_be_ours=may_be_ours)]
+        home[name] = [_other_than(back.sent[name], sent_before, may_be_ours=may_be_ours), back.held[name]]
         base.note_won(name, back.source, there.held[name], there.source)
 
 
-def _other_than(now: str, agreed: str) -> str:
+def _other_than(now: str, agreed: str, *, may_be_ours: bool) -> str:
     """What was agreed, unless it is the value itself: a winner's value has to count as changed, an empty one too. What was never
-    agreed on stays unknown, so that emptying it again brings nothing new."""
-    if not agreed and now:
+    agreed on stays unknown, so that emptying it again brings nothing new; unless it may be what became of a write of ours."""
+    if not agreed and now and not may_be_ours:
         return ""
     return agreed if agreed and not is_same("", agreed, now) else ANOTHER
 

@@ -121,6 +121,8 @@ def _confirm_pair(
     # What was looked up may hold what people did since: only an answer shows what the other side itself made of our write.
     is_answer = posting.state == Posting.State.SENDING
     is_known_before = is_answer and before is not None and before.version == posting.external_version
+    if posting.attempts > 1:
+        note_late(base, flow, posting, posting.attempts - 1, now())
     confirm(
         base,
         Answer(
@@ -134,8 +136,6 @@ def _confirm_pair(
         ),
         answer.updated_at or now(),
     )
-    if posting.attempts > 1:
-        note_late(base, flow, posting, posting.attempts - 1, now())
     pair.base, pair.merged_at = msgspec.to_builtins(base), now()
 
 

@@ -425,6 +425,7 @@ class TwoSides(RuleBasedStateMachine):
             self.moved |= write.values.keys()  # an older reading is looked at yet
         if is_known_before:
             self.reads[target] = answer
+        self._note_unanswered(target, write)
         confirm(
             self.base,
             Answer(
@@ -436,7 +437,6 @@ class TwoSides(RuleBasedStateMachine):
             ),
             answer.at,
         )
-        self._note_unanswered(target, write)
 
     def _note_unanswered(self, target: Key, write: Write) -> None:
         """All but the last attempt were in vain, as far as anybody knows."""

@@ -15,7 +15,7 @@ from marketplace.posting.rounds import Sending
 from tests.faults.removal import guard, replace
 
 _BEHAVIOUR = "tests/posting/test_two_way.py::"
-_CASES = "tests/mapping/test_merging.py::"
+_CASES, _LATE, _WON = (f"tests/mapping/test_merging{part}.py::" for part in ("", "_late", "_winners"))
 
 
 @guard(
@@ -118,7 +118,7 @@ def _() -> None:
 
 @guard(
     "a late write of ours over an emptied field is taken away again",
-    noticed_by=f"{_CASES}test_late_write_over_an_emptied_field_is_emptied_again",
+    noticed_by=f"{_LATE}test_late_write_over_an_emptied_field_is_emptied_again",
 )
 def _() -> None:
     replace(Rules, "may_empty", lambda self, name: False)
@@ -126,7 +126,7 @@ def _() -> None:
 
 @guard(
     "an emptying that we gave up is known for ours",
-    noticed_by=f"{_CASES}test_empty_field_that_may_be_a_late_emptying_is_asked_about",
+    noticed_by=f"{_LATE}test_empty_field_that_may_be_a_late_emptying_is_asked_about",
 )
 def _() -> None:
     note_late = Base.note_late
@@ -139,7 +139,7 @@ def _() -> None:
 
 @guard(
     "where late writes leave in doubt what people want a person is asked",
-    noticed_by=f"{_CASES}test_two_late_writes_are_asked_about",
+    noticed_by=f"{_LATE}test_two_late_writes_are_asked_about",
 )
 def _() -> None:
     replace(merging, "_is_doubtful", lambda base, look, late, name: False)
@@ -147,7 +147,7 @@ def _() -> None:
 
 @guard(
     "a side that was changed back after a write without an answer was changed",
-    noticed_by=f"{_CASES}test_side_that_was_changed_back_after_a_write_without_an_answer_clashes[020 7946 0001]",
+    noticed_by=f"{_LATE}test_side_that_was_changed_back_after_a_write_without_an_answer_clashes[020 7946 0001]",
 )
 def _() -> None:
     replace(merging, "_is_changed_twice", lambda base, way, back, name: False)
@@ -155,7 +155,7 @@ def _() -> None:
 
 @guard(
     "what was agreed and only went out over a late write gives way to what people make of that",
-    noticed_by=f"{_CASES}test_change_of_what_a_late_write_made_is_the_only_one[020 7946 0444]",
+    noticed_by=f"{_LATE}test_change_of_what_a_late_write_made_is_the_only_one[020 7946 0444]",
 )
 def _() -> None:
     replace(merging, "_give_way", lambda base, look, name: None)
@@ -163,7 +163,7 @@ def _() -> None:
 
 @guard(
     "a write that is tried again after an agreement counts",
-    noticed_by=f"{_CASES}test_same_text_that_was_tried_again_after_a_decision_is_tried",
+    noticed_by=f"{_LATE}test_same_text_that_was_tried_again_after_a_decision_is_tried",
 )
 def _() -> None:
     note_late = Base.note_late
@@ -190,7 +190,7 @@ def _() -> None:
 
 @guard(
     "a value that won is no late write any more",
-    noticed_by=f"{_CASES}test_value_that_won_is_no_late_write_any_more",
+    noticed_by=f"{_WON}test_value_that_won_is_no_late_write_any_more",
 )
 def _() -> None:
     replace(Base, "note_won", lambda self, name, winner, text, loser: None)
@@ -198,7 +198,7 @@ def _() -> None:
 
 @guard(
     "a winner that was the agreed value counts as changed when it is emptied",
-    noticed_by=f"{_CASES}test_winner_that_is_emptied_before_it_was_carried_is_carried_empty",
+    noticed_by=f"{_WON}test_winner_that_is_emptied_before_it_was_carried_is_carried_empty",
 )
 def _() -> None:
     replace(merging, "_other_than", lambda now, agreed: agreed if agreed != now else "")
