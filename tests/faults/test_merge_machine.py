@@ -156,7 +156,8 @@ class TwoSides(RuleBasedStateMachine):
         is_on_both = not self.sides[OTHER[key]].values[name]
         if is_on_both:
             self.unsynced.pop((OTHER[key], name), None)
-        if typed is not None:
+        # A name is never emptied, and is given back where the other side has it from a write whose answer came after an older reading.
+        if typed is not None and not (name == "name" and OTHER[key] in self.uncertain):
             self.replaced.add((key, name, typed))
         is_under_way = key in self.uncertain and self.uncertain[key].values.get(name) == ""
         is_change = not is_under_way and name in self.filled and bool(self.first_seen.get((key, name), ("",))[0])
@@ -257,7 +258,7 @@ class TwoSides(RuleBasedStateMachine):
         for name, text in self.reads["a"].values.items():
             if _plain(text) == _plain(self.reads["b"].values[name]):
                 self._note_alike(name, text)
-                if name == "phone":  # b's own way of the others is known only for what was written
+                if name == "phone" or text == self.reads["b"].values[name]:  # else it may be b's own way of it, or not
                     self._know_alike(name, text)
                 for key in self.reads:
                     self._is_synced(key, name, text)  # the other side has had it, even if it was changed since
@@ -315,9 +316,11 @@ class TwoSides(RuleBasedStateMachine):
 
     def _may_be_ours(self, name: str, values: dict[Key, str]) -> bool:
         """Whether a person has to be asked whatever the rule: both values were given up by us, we gave up emptying one, or one that
-        we gave up has come over one that had won or that the other side never had."""
+        we gave up has come over one that had won or that the other side never had, or is what both had before it was changed."""
         late = {key: text for key, text in values.items() if (key, name, _plain(text)) in self.given_up}
-        return len(late) == len(values) or "" in late.values() or any((key, name) in self.buried for key in late)
+        is_over_others = any((key, name) in self.buried for key in late)
+        is_as_before = any((key, name) in self.seen_changed and _plain(late[key]) == self.alike[name] for key in late)
+        return len(late) == len(values) or "" in late.values() or is_over_others or is_as_before
 
     def _note_alike(self, name: str, text: str) -> None:
         self.filled = self.filled | {name} if text else self.filled - {name}
