@@ -217,7 +217,11 @@ def test_trail_is_read_and_exported_by_partners_only(
     assert [row["previous_digest"] for row in rows[1:]] == [row["digest"] for row in rows[:-1]]
 
 
-@pytest.mark.parametrize("change", ["UPDATE tenants_firmentry SET actor = 'Eve'", "DELETE FROM tenants_firmentry"])
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE tenants_firmentry SET actor = 'Eve'", "DELETE FROM tenants_firmentry"],
+    ids=["update", "delete"],
+)
 def test_entries_cannot_be_changed_or_deleted(firm: Firm, change: str, tenant: Tenant) -> None:
     for _ in range(2):
         with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:

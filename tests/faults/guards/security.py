@@ -17,7 +17,7 @@ from marketplace.core.models import ConsentState
 from marketplace.installations import operations as connecting
 from marketplace.installations import registrations, vault
 from marketplace.mapping import expressions, steps
-from tenants import access, confirming, context, queries, tasks
+from tenants import access, confirming, context, firms, queries, tasks
 from tenants.backend.base import DatabaseWrapper
 from tenants.models import Membership
 from tests.faults.removal import drop, guard, replace
@@ -144,6 +144,30 @@ def _() -> None:
 @guard("the database refuses to change the trail", noticed_by=f"{TRAIL}database_refuses_to_change_an_entry")
 def _() -> None:
     drop("DROP TRIGGER audit_auditentry_append_only ON audit_auditentry", schema="tenant")
+
+
+@guard(
+    "the database refuses to change a firm's trail",
+    noticed_by="tests/tenants/test_firms.py::test_entries_cannot_be_changed_or_deleted[update]",
+)
+def _() -> None:
+    drop("DROP TRIGGER tenants_firmentry_append_only ON tenants_firmentry", schema="public")
+
+
+@guard(
+    "a firm's trail tells who looked into a client",
+    noticed_by="tests/tenants/test_firms.py::test_who_looked_into_which_client_is_told_once_a_day",
+)
+def _() -> None:
+    replace(access, "record_opening", lambda membership: None)
+
+
+@guard(
+    "a partner gives no role above their own",
+    noticed_by="tests/tenants/test_firms.py::test_nobody_gives_a_role_above_their_own",
+)
+def _() -> None:
+    replace(firms, "refuse_above", lambda actor, role: None)
 
 
 @guard(
