@@ -316,10 +316,16 @@ class TwoSides(RuleBasedStateMachine):
 
     def _may_be_ours(self, name: str, values: dict[Key, str]) -> bool:
         """Whether a person has to be asked whatever the rule: both values were given up by us, we gave up emptying one, or one that
-        we gave up has come over one that had won or that the other side never had, or is what both had before it was changed."""
+        we gave up has come over one that had won or that the other side never had; or people may have put it back, as both had it
+        before it was changed there, or it had lost there."""
         late = {key: text for key, text in values.items() if (key, name, _plain(text)) in self.given_up}
         is_over_others = any((key, name) in self.buried for key in late)
-        is_as_before = any((key, name) in self.seen_changed and _plain(late[key]) == self.alike[name] for key in late)
+        judged = [record for record in self.records if record.name == name and record.winner]
+        is_as_before = any(
+            (key, name) in self.seen_changed
+            and _plain(text) in {self.alike[name], *(_plain(record.values[key]) for record in judged)}
+            for key, text in late.items()
+        )
         return len(late) == len(values) or "" in late.values() or is_over_others or is_as_before
 
     def _note_alike(self, name: str, text: str) -> None:
