@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.test import Client
 
 from connectors.sdk.records import CreditNote, Invoice, Party
 from marketplace.installations.clients import client_for
@@ -18,6 +19,7 @@ from marketplace.posting.trial_balances import Comparison, comparison_of
 from tenants.context import tenant
 from tests.cutover.world import shadow
 from tests.faults.test_protocol import first
+from tests.installations.walking import text_of
 from tests.posting.reversing import (
     DAY,
     again,
@@ -217,6 +219,15 @@ def test_gain_or_loss_goes_with_the_payment_that_made_it(opened: Books, amounts:
     comparison = compared(opened, reversal)
     assert comparison.is_as_planned is True
     assert GAINS[opened.connection.connector] in [row.name for row in comparison.moved]
+
+
+def test_page_says_that_the_report_agrees_and_who_converts(books: Books, alice_client: Client) -> None:
+    sell_abroad(books, "100.00", paid_at=PAID_AT)
+    reversal = carry_out(books)
+    page = text_of(alice_client.get(f"/o/kestrel/reversals/{reversal.pk}/"))
+    assert "The report agrees" in page
+    assert "exchange gains and losses with it. Xero converts each entry in a foreign currency itself" in page
+    assert GAINS["xero"] in page
 
 
 def test_gain_or_loss_in_a_closed_period_is_made_undone_by_entries_against_it(books: Books) -> None:
