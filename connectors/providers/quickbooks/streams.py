@@ -48,6 +48,7 @@ from connectors.providers.quickbooks.writing import (
     expense_body,
     invoice_body,
     payment_body,
+    taxed_with,
     transfer_body,
 )
 from connectors.sdk.client import Client
@@ -332,7 +333,7 @@ class Expenses(Written30):
         references = References(
             parties=party_references(client, "Vendor", parties, create=create, key=key),
             card_accounts=_card_accounts(client, expenses),
-            purchase_taxes=purchase_percents(client, (one.tax_rate for one in expenses if one.amount < 0)),
+            purchase_taxes=purchase_percents(client, taxed_with(expenses)),
         )
         priced = at_day_rates(client, drafts)
         return each(priced, lambda draft: expense_body(typed(draft, Expense), draft.reference, references))

@@ -499,6 +499,20 @@ def test_purchase_tax_comes_back_with_a_deposit_to_the_cent(kestrel: Company, ce
     assert line["DepositLineDetail"]["TaxApplicableOn"] == "Purchase"
 
 
+def test_purchase_says_what_it_is_without_tax_and_with(kestrel: Company) -> None:
+    """QuickBooks takes the amount of a line for one without tax."""
+    expense = money_back(kestrel, amount=Decimal("3.63"), tax_rate=STANDARD)
+    body = Expenses().preview(kestrel.client, drafts([expense])).body["BatchItemRequest"][0]["Purchase"]
+    (line,) = body["Line"]
+    sent = (line["Amount"], line["AccountBasedExpenseLineDetail"]["TaxInclusiveAmt"])
+    assert sent == (Decimal("3.03"), Decimal("3.63"))
+    (outcome,) = Expenses().create(kestrel.client, drafts([expense]), key="fees")
+    assert (written(outcome).total, written(outcome).raw["TxnTaxDetail"]["TotalTax"]) == (
+        Decimal("3.63"),
+        Decimal("0.60"),
+    )
+
+
 def test_deposit_with_a_tax_code_that_is_for_sales_alone_is_refused(kestrel: Company) -> None:
     (outcome,) = Expenses().create(kestrel.client, drafts([money_back(kestrel, tax_rate="999")]), key="fees")
     assert "not one for purchases" in rejected(outcome).user_message

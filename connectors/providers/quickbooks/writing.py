@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -186,8 +186,7 @@ def expense_body(expense: Expense, reference: str, references: References) -> tu
 def _deposit_body(expense: Expense, reference: str, references: References) -> Json:
     """The tax of what was bought comes back with it. Lines of a deposit tell no amount with tax, so the line is without, and the tax
     beside it makes the whole what came back to the cent."""
-    is_taxed = expense.tax_rate != "" and expense.tax_rate not in UNITED_STATES_CODES
-    net = _without_tax(-expense.amount, expense.tax_rate, references) if is_taxed else -expense.amount
+    is_taxed, net = _is_taxed_purchase(expense), _without_tax(expense, references)
     taxed = {"TaxCodeRef": {"value": expense.tax_rate}, "TaxApplicableOn": "Purchase"} if is_taxed else {}
     whole = {"GlobalTaxCalculation": "TaxExcluded", "TxnTaxDetail": {"TotalTax": -expense.amount - net}}
     detail = {
@@ -212,12 +211,24 @@ def _deposit_body(expense: Expense, reference: str, references: References) -> J
     }
 
 
-def _without_tax(gross: Decimal, code: str, references: References) -> Decimal:
-    """Raises `RecordRejected` for a code that QuickBooks has no purchase rate for."""
+def taxed_with(expenses: Iterable[Expense]) -> list[str]:
+    """The purchase tax codes these expenses name."""
+    return [one.tax_rate for one in expenses if _is_taxed_purchase(one)]
+
+
+def _is_taxed_purchase(expense: Expense) -> bool:
+    return expense.tax_rate != "" and expense.tax_rate not in UNITED_STATES_CODES
+
+
+def _without_tax(expense: Expense, references: References) -> Decimal:
+    """What was spent or came back, without its tax: QuickBooks takes every line so. Raises `RecordRejected` for a code that has no
+    rate for purchases there."""
+    gross, code = abs(expense.amount), expense.tax_rate
+    if not _is_taxed_purchase(expense):
+        return gross
     if code not in references.purchase_taxes:
         raise RecordRejected(
-            f"The tax code {code} is not one for purchases in QuickBooks, so its tax cannot come back with a deposit: choose another, "
-            "or enter the deposit in QuickBooks by hand.",
+            f"The tax code {code} is not one for purchases in QuickBooks. Choose another in the mapping.",
             code="missing_reference",
         )
     return (gross / (1 + references.purchase_taxes[code] / 100)).quantize(CENT, ROUND_HALF_UP)
@@ -229,7 +240,7 @@ def _supplier(expense: Expense, references: References) -> Json:
 
 
 def _purchase_body(expense: Expense, reference: str, references: References) -> Json:
-    includes_tax = expense.tax_rate != "" and expense.tax_rate not in UNITED_STATES_CODES
+    includes_tax = _is_taxed_purchase(expense)
     detail = {
         "AccountRef": {"value": expense.ledger_account},
         "TaxCodeRef": present({"value": expense.tax_rate}),
@@ -237,7 +248,7 @@ def _purchase_body(expense: Expense, reference: str, references: References) -> 
     }
     line = {
         "DetailType": "AccountBasedExpenseLineDetail",
-        "Amount": abs(expense.amount),
+        "Amount": _without_tax(expense, references),
         "Description": expense.description,
         "AccountBasedExpenseLineDetail": present(detail),
     }
