@@ -98,12 +98,11 @@ def text_source(
     return source(raw, reader, stamp_field)
 
 
-def node_source(row: str, shape: TypedDecoder[N], reader: Callable[[N], Record]) -> SourceRecord | RejectedRow:
+def node_source(row: str, shape: TypedDecoder[N], reader: Callable[[N], Order | Refund]) -> SourceRecord | RejectedRow:
     """The same for the text of an order or a refund, which is kept as it came."""
     try:
         node = shape.decode(row)
         record = reader(node)
-        updated_at = moment(node.updated_at)
     except _UNREADABLE as error:
         return _rejected(row, error)
     body = encode(record)
@@ -112,7 +111,7 @@ def node_source(row: str, shape: TypedDecoder[N], reader: Callable[[N], Record])
         version=_version(node.updated_at, body),
         record=record,
         raw=row,
-        updated_at=updated_at,
+        updated_at=record.updated_at,
         encoded=body,
     )
 
