@@ -73,23 +73,37 @@ def _ids_of(
 
 
 def _look_up(client: QuickBooksClient, kind: str, names: Sequence[str]) -> None:
-    """One query for the names of one batch; a client that needs a second one reads the whole list instead."""
+    """One query for the names of one batch; a client that needs a second one reads the whole list instead. With the names of many
+    documents, after which more may follow, the list comes in the same call: a short one is all there is to know."""
     unique = list({name_key(name): name for name in names}.values())
     if not unique or kind in client.fully_read:
         return
-    if f"{kind} asked" in client.fully_read and _read_whole(client, kind):
+    is_first = f"{kind} asked" not in client.fully_read
+    if not is_first and _read_whole(client, kind):
         return
     client.fully_read.add(f"{kind} asked")
+    if is_first and BATCH_SIZE < len(unique) <= PAGE_SIZE:
+        named, listed, counted = client.queries([_by_names(kind, unique), *_list_of(kind)])
+        _remember(client, kind, named)
+        if int(counted["totalCount"]) <= PAGE_SIZE:
+            _remember(client, kind, listed)
+            client.fully_read.add(kind)
+        return
     for some in portions(unique, PAGE_SIZE):
-        _remember(
-            client, kind, client.query(f"select * from {kind} where DisplayName in {quoted_list(some)} maxresults 1000")
-        )
+        _remember(client, kind, client.query(_by_names(kind, some)))
+
+
+def _by_names(kind: str, names: Sequence[str]) -> str:
+    return f"select * from {kind} where DisplayName in {quoted_list(names)} maxresults {PAGE_SIZE}"
+
+
+def _list_of(kind: str) -> list[str]:
+    """The first page, and how many there are."""
+    return [f"select * from {kind} orderby Id startposition 1 maxresults {PAGE_SIZE}", f"select count(*) from {kind}"]
 
 
 def _read_whole(client: QuickBooksClient, kind: str) -> bool:
-    first, counted = client.queries(
-        [f"select * from {kind} orderby Id startposition 1 maxresults {PAGE_SIZE}", f"select count(*) from {kind}"]
-    )
+    first, counted = client.queries(_list_of(kind))
     total = int(counted["totalCount"])
     _remember(client, kind, first)
     if total > WORTH_READING_WHOLE:
@@ -126,9 +140,7 @@ def _create_parties(
                 client.remember(kind, {name_key(body["DisplayName"]): _party(result)})
     taken = [name for name, reason in refused.items() if reason.code == "duplicate"]
     for some in portions(taken, PAGE_SIZE):
-        _remember(
-            client, kind, client.query(f"select * from {kind} where DisplayName in {quoted_list(some)} maxresults 1000")
-        )
+        _remember(client, kind, client.query(_by_names(kind, some)))
     return refused
 
 

@@ -104,6 +104,17 @@ def test_customers_of_anticipated_invoices_are_created_thirty_to_a_call(kestrel:
     assert kestrel.calls_of(write) == batches
 
 
+def test_customers_of_a_short_list_are_known_from_the_first_look_on(kestrel: Company) -> None:
+    """The list comes with the names of the first documents, where those are many; only what is not in it is created later."""
+    first, second = (
+        drafts([kestrel.invoice(n, customer=Party(name=f"Buyer {n}")) for n in range(start, start + 60)])
+        for start in (0, 40)
+    )
+    Invoices().anticipate(kestrel.client, first, key="first")
+    new_names = 2
+    assert kestrel.calls_of(lambda: Invoices().anticipate(kestrel.client, second, key="second")) == new_names
+
+
 def test_credit_memos_and_refund_receipts_are_listed_in_one_call(kestrel: Company) -> None:
     shared = msgspec.structs.asdict(kestrel.invoice(1))
     note = CreditNote(**{**shared, "number": "C1"})
