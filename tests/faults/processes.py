@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -76,12 +76,7 @@ def running(
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def _started(command: Sequence[str], log: Path, environment: Mapping[str, str], code: Path) -> Process:
@@ -96,6 +91,22 @@ def _started(command: Sequence[str], log: Path, environment: Mapping[str, str], 
         return subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=code
         )
+
+
+def end(process: Process) -> None:
+    """At once, with whatever it started: nobody looks at it any more. One that stands still starts nobody else meanwhile."""
+    if process.poll() is None:
+        for pid in list(_halted(process.pid)):
+            kill(pid)
+    process.wait()
+
+
+def _halted(pid: int) -> Iterator[int]:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+        yield pid
+    for child in children_of(pid):
+        yield from _halted(child)
 
 
 def children_of(process: Process | int) -> list[int]:
