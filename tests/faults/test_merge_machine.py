@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import cast
 
 import hypothesis
 import pytest
@@ -18,78 +16,18 @@ from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from marketplace.mapping.merging import FIELDS, Answer, Base, Look, Rules, Way, confirm, decide, is_echo, meet
+from marketplace.mapping.merging import Answer, Base, Look, Rules, Way, confirm, decide, is_echo, meet
 from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
+from tests.faults.merge_model import EDITED, OTHER, TRIED, Key, Model, Read, Write, plain
 
 pytestmark = pytest.mark.faults
 
-Key = Literal["a", "b"]
-OTHER: dict[Key, Key] = {"a": "b", "b": "a"}
-EDITED = ("name", "phone", "tax_number")
-START = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
-OWN_WAY = "-own"
 FATES = ("well", "well", "unheard", "lost", "late")
 ROUNDS = 12
-TRIED: Counter[str] = Counter()
 
 
-@dataclass
-class Read:
-    """A side as it was read."""
-
-    values: dict[str, str]
-    version: int
-    at: dt.datetime
-
-
-@dataclass
-class System:
-    """One side. It spells what it is given in its own way, and knows the version that a write replaces."""
-
-    key: Key
-    values: dict[str, str] = field(default_factory=lambda: dict.fromkeys(FIELDS, ""))
-    version: int = 0
-    at: dt.datetime = START
-
-    def spelled(self, name: str, text: str) -> str:
-        if self.key == "a":
-            return text
-        if name == "tax_number":
-            return text if text.endswith(OWN_WAY) else text + OWN_WAY  # so that nobody would know it again
-        return text.upper() if name == "name" else f" {text[:2]} {text[2:]} "
-
-    def kept(self, name: str, text: str) -> str:
-        return self.spelled(name, text) if text else ""
-
-    def put(self, values: dict[str, str], at: dt.datetime) -> None:
-        self.values |= {name: self.kept(name, text) for name, text in values.items()}
-        self.version, self.at = self.version + 1, at
-
-    def now(self) -> Read:
-        return Read(dict(self.values), self.version, self.at)
-
-
-@dataclass
-class Write:
-    """A planned change of one side, against the version it was planned from."""
-
-    values: dict[str, str]
-    version: int
-    number: int
-    attempts: int = 0
-
-
-@dataclass
-class Record:
-    """A conflict, as both sides' values in the order a, b."""
-
-    name: str
-    values: dict[Key, str]
-    winner: Key | Literal[""]
-
-
-class TwoSides(RuleBasedStateMachine):
+class TwoSides(Model, RuleBasedStateMachine):
     """`forth` writes to b and `back` to a; a write is named by the side it goes to."""
 
     @initialize(
@@ -100,31 +38,13 @@ class TwoSides(RuleBasedStateMachine):
     def begin(self, how: str, owner: Key, writes_to: tuple[Key, ...]) -> None:
         self.how, self.owner, self.writes_to = how, owner, writes_to
         self.numbers, self.numbers_of_writes = itertools.count(1), itertools.count(1)
-        self.clock = START
-        self.sides: dict[Key, System] = {"a": System("a"), "b": System("b")}
         self.base = Base()
         self.planned: dict[Key, Write] = {}
         self.uncertain: dict[Key, Write] = {}
         self.late: list[tuple[Key, dict[str, str]]] = []
-        self.records: list[Record] = []
-        self.unsynced: dict[tuple[Key, str], str] = {}  # edits by people which the other side has not had
-        self.filled: set[str] = set()  # fields that had something in them when both sides were alike last
-        self.alike: dict[str, str] = {}  # what both sides had when we last knew that they were alike
-        self.moved: set[str] = set()  # fields that we have tried to write, or that were judged, since then
-        self.seen_changed: set[tuple[Key, str]] = set()  # where another value was seen since then
-        self.unclear: set[str] = set()
-        self.unseen: set[tuple[Key, str, str]] = set()  # what was sent to a side together with that
-        self.ours: set[tuple[Key, str]] = set()  # what stands on a side because we wrote it
-        self.beaten: set[tuple[Key, str, str]] = set()  # what must not be written to a side, as it lost there
-        self.typed: dict[tuple[Key, str], str] = {}  # what people typed last, on one side only
-        self.first_seen: dict[tuple[Key, str], tuple[str, dt.datetime]] = {}
-        self.replaced: set[tuple[Key, str, str]] = set()  # what they typed over on their own side
-        self.buried: set[tuple[Key, str]] = set()  # where a late write came over what the other side was to have
-        self.winners: set[tuple[Key, str]] = set()  # sides whose value won and was not carried yet
-        self.given_up: set[tuple[Key, str, str]] = set()  # what was sent to a side without an answer
         self.writes = 0
         self.is_more_wanted = False  # the other direction was asked to look again
-        self._put("a", {name: self._new(name) for name in EDITED})
+        self.put("a", {name: self._new(name) for name in EDITED})
         self.reads: dict[Key, Read] = {key: system.now() for key, system in self.sides.items()}
         self._plan("b")
         self._send("b", "well")
@@ -134,13 +54,13 @@ class TwoSides(RuleBasedStateMachine):
     @rule(key=st.sampled_from(["a", "b"]), name=st.sampled_from(EDITED), is_later=st.booleans())
     def edit(self, key: Key, name: str, is_later: bool) -> None:
         self.clock += dt.timedelta(seconds=is_later)
-        self._put(key, {name: self._new(name)})
+        self.put(key, {name: self._new(name)})
 
     @rule(name=st.sampled_from(["name", "phone"]))
     def edit_both_to_the_same(self, name: str) -> None:
         text = self._new(name)
         for key in self.sides:
-            self._put(key, {name: text})
+            self.put(key, {name: text})
         for key in self.sides:
             self.unsynced.pop((key, name), None)
             self.typed.pop((key, name), None)
@@ -254,20 +174,20 @@ class TwoSides(RuleBasedStateMachine):
         open_fields = {record.name for record in self.records if not record.winner}
         look = self._look(source, open_fields)
         for key, read in self.reads.items():
-            self._see(key, read)
+            self.see(key, read)
         for name, text in self.reads["a"].values.items():
-            if _plain(text) == _plain(self.reads["b"].values[name]):
-                self._note_alike(name, text)
+            if plain(text) == plain(self.reads["b"].values[name]):
+                self.note_alike(name, text)
                 if name == "phone" or text == self.reads["b"].values[name]:  # else it may be b's own way of it, or not
-                    self._know_alike(name, text)
+                    self.know_alike(name, text)
                 for key in self.reads:
-                    self._is_synced(key, name, text)  # the other side has had it, even if it was changed since
+                    self.is_synced(key, name, text)  # the other side has had it, even if it was changed since
         meeting = meet(self.base, look)
         self.is_more_wanted |= meeting.is_for_the_way_back
         for name in meeting.ended:
             self.records = [r for r in self.records if r.winner or r.name != name]
         for clash in meeting.clashes:
-            self._keep(clash, source)
+            self.keep(clash, source)
         if meeting.carried:
             sent = {name: look.there.sent[name] for name in meeting.carried}
             version = self.reads[target].version
@@ -289,85 +209,6 @@ class TwoSides(RuleBasedStateMachine):
             open_fields=open_fields,
         )
 
-    def _keep(self, clash: Any, source: Key) -> None:
-        winner: Key | Literal[""] = {"source": source, "target": OTHER[source], "": ""}[clash.winner]
-        values: dict[Key, str] = {source: clash.source_value, OTHER[source]: clash.target_value}
-        waiting = next((r for r in self.records if not r.winner and r.name == clash.name), None)
-        if clash.is_doubtful:
-            assert not winner and (waiting or self._may_be_ours(clash.name, values)), f"{clash.name}: {values} is plain"
-        else:
-            assert winner == self._rightful_winner(clash.name), (
-                f"{clash.name}: {winner or 'nobody'} won by the rule {self.how}"
-            )
-        if waiting is not None:
-            waiting.values, waiting.winner = values, winner
-            return
-        is_unmoved = clash.name not in self.moved | self.unclear
-        unchanged = [key for key in values if is_unmoved and (key, clash.name) not in self.seen_changed]
-        assert clash.is_doubtful or not unchanged, f"{clash.name}: {values}, and {unchanged} did not change it"
-        self.moved.add(clash.name)
-        record = Record(clash.name, values, winner)
-        decided = [r for r in self.records if r.winner and (r.name, r.values) == (record.name, record.values)]
-        # A field may be emptied again, and each late copy of a write brings its doubts.
-        may_be_new = clash.name in self.unclear or "" in values.values() or clash.is_doubtful
-        assert not decided or may_be_new, f"{clash.name}: {values} was decided before"
-        self.records.append(record)
-        self._beat(record)
-
-    def _may_be_ours(self, name: str, values: dict[Key, str]) -> bool:
-        """Whether a person has to be asked whatever the rule: both values were given up by us, we gave up emptying one, or one that
-        we gave up has come over one that had won or that the other side never had; or people may have put it back, as both had it
-        before it was changed there, or it had lost there."""
-        late = {key: text for key, text in values.items() if (key, name, _plain(text)) in self.given_up}
-        is_over_others = any((key, name) in self.buried for key in late)
-        judged = [record for record in self.records if record.name == name and record.winner]
-        is_as_before = any(
-            (key, name) in self.seen_changed
-            and _plain(text) in {self.alike[name], *(_plain(record.values[key]) for record in judged)}
-            for key, text in late.items()
-        )
-        return len(late) == len(values) or "" in late.values() or is_over_others or is_as_before
-
-    def _note_alike(self, name: str, text: str) -> None:
-        self.filled = self.filled | {name} if text else self.filled - {name}
-        self.winners -= {(key, name) for key in self.sides}
-        self.buried -= {(key, name) for key in self.sides}
-
-    def _know_alike(self, name: str, text: str) -> None:
-        self.alike[name] = _plain(text)
-        self.moved.discard(name)
-        self.seen_changed -= {(key, name) for key in self.sides}
-
-    def _see(self, key: Key, read: Read) -> None:
-        """A value is as old as its record was when it was seen first."""
-        for name, text in read.values.items():
-            if _plain(text) != self.alike.get(name):
-                self.seen_changed.add((key, name))
-            if self.first_seen.get((key, name), ("", None))[0] != text or (key, name) not in self.first_seen:
-                self.first_seen[key, name] = (text, read.at)
-
-    def _rightful_winner(self, name: str) -> Key | Literal[""]:
-        one, other = self.first_seen["a", name][1], self.first_seen["b", name][1]
-        if self.how == "ask":
-            return ""
-        if self.how == "newest" and one != other:
-            return "a" if one > other else "b"
-        return self.owner
-
-    def _beat(self, record: Record) -> None:
-        """The loser's value must never be written to the other side from now on."""
-        TRIED["conflict"] += 1
-        if not record.winner:
-            return
-        self.winners.add((record.winner, record.name))
-        won, lost = (_plain(record.values[key]) for key in (record.winner, OTHER[record.winner]))
-        stands = _plain(self.sides[record.winner].values[record.name])
-        if won != stands:  # something has come over it unread
-            if (record.winner, record.name, stands) in self.given_up:
-                self.buried.add((record.winner, record.name))
-        elif lost and won != lost:
-            self.beaten.add((record.winner, record.name, lost))
-
     def _send(self, target: Key, fate: str) -> None:
         write, system = self.planned.pop(target), self.sides[target]
         write.attempts += 1
@@ -377,9 +218,9 @@ class TwoSides(RuleBasedStateMachine):
             return
         if fate != "well" and target == "b" and write.values.get("tax_number"):
             self.unclear.add("tax_number")  # spelled beyond recognition and without an answer: nobody can know it again
-            self.unseen |= {(target, name, _plain(text)) for name, text in write.values.items()}
+            self.unseen |= {(target, name, plain(text)) for name, text in write.values.items()}
         if fate != "well":
-            self.given_up |= {(target, name, _plain(text)) for name, text in write.values.items()}
+            self.given_up |= {(target, name, plain(text)) for name, text in write.values.items()}
             self.moved |= write.values.keys()
         if fate in ("lost", "late"):
             self.uncertain[target] = write
@@ -394,42 +235,29 @@ class TwoSides(RuleBasedStateMachine):
 
     def _apply(self, target: Key, write: Write) -> None:
         for name, text in write.values.items():
-            is_lost = (target, name, _plain(text)) in self.beaten
+            is_lost = (target, name, plain(text)) in self.beaten
             assert not is_lost or name in self.unclear, f"{name}: {text} lost and is written all the same"
-            is_old = (target, name, _plain(text)) in self.replaced
+            is_old = (target, name, plain(text)) in self.replaced
             assert not is_old or name in self.unclear, f"{name}: {text} comes back to {target}"
             is_needless = self.sides[target].values[name] == self.sides[target].kept(name, text)
             is_again = is_needless and (target, name) in self.ours and name not in self.unclear
-            assert not is_again or (target, name, _plain(text)) in self.unseen, (
+            assert not is_again or (target, name, plain(text)) in self.unseen, (
                 f"{name}: {text} is written to {target} again"
             )
             self.ours.add((target, name))
-            self._note_alike(name, text)
-            self._overwrite(target, name, text)
+            self.note_alike(name, text)
+            self.overwrite(target, name, text)
         self.sides[target].put(write.values, self.clock)
         self.writes += 1
-
-    def _overwrite(self, target: Key, name: str, text: str) -> None:
-        """What somebody typed here is only ever written over when the other side had it, or a conflict says so."""
-        typed = self.unsynced.pop((target, name), None)
-        if typed is not None and _plain(typed) != _plain(text):
-            known = [r for r in self.records if r.name == name and _plain(r.values[target]) == _plain(typed)]
-            assert known, f"{name}: {typed} of {target} was written over by {text} without a word"
-        self._is_synced(OTHER[target], name, text)
-
-    def _is_synced(self, key: Key, name: str, text: str) -> None:
-        typed = self.unsynced.get((key, name))
-        if typed is not None and _plain(typed) == _plain(text):
-            del self.unsynced[key, name]
 
     def _confirm(self, target: Key, write: Write, answer: Read, *, is_answer: bool = True) -> None:
         """What was looked up later may hold what people did since."""
         source, before = OTHER[target], self.reads[target]
         ours = self.reads[source]
         is_known_before = before.version == write.version
-        self._see(target, answer)
+        self.see(target, answer)
         for name, text in write.values.items():
-            self._know_alike(name, text)
+            self.know_alike(name, text)
         if not is_known_before:
             self.moved |= write.values.keys()  # an older reading is looked at yet
         if is_known_before:
@@ -460,7 +288,7 @@ class TwoSides(RuleBasedStateMachine):
         if all(is_echo(text, now.values[name]) for name, text in write.values.items()):
             self._confirm(target, write, now, is_answer=False)
             for name, text in write.values.items():
-                self._note_alike(name, text)
+                self.note_alike(name, text)
         else:
             self.planned[target] = write
 
@@ -469,20 +297,15 @@ class TwoSides(RuleBasedStateMachine):
         target, values = self.late.pop(0)
         TRIED["arrived late"] += 1
         for name, text in values.items():
-            if self._is_to_be_carried(target, name):
+            if self.is_to_be_carried(target, name):
                 self.buried.add((target, name))
             self.unsynced.pop((target, name), None)
             self.typed.pop((target, name), None)
             if (target, name) not in self.ours:  # what people had before is as good as what is left now
                 self.replaced = {one for one in self.replaced if one[1] != name}
                 self.beaten = {one for one in self.beaten if one[1] != name}
-            self._is_synced(OTHER[target], name, text)
+            self.is_synced(OTHER[target], name, text)
         self.sides[target].put(values, self.clock)
-
-    def _is_to_be_carried(self, key: Key, name: str) -> bool:
-        """It won, or people typed it and the other side does not have it."""
-        values = {_plain(system.values[name]) for system in self.sides.values()}
-        return (key, name) in self.winners or ((key, name) not in self.ours and len(values) == 2)
 
     def _choose(self, winner: Key) -> None:
         waiting = [record for record in self.records if not record.winner]
@@ -494,10 +317,10 @@ class TwoSides(RuleBasedStateMachine):
             source: Key = "a"
             decide(self.base, self._look(source, set()), record.name, "source" if winner == source else "target")
             record.winner = winner
-            lifted = (OTHER[winner], record.name, _plain(record.values[winner]))
+            lifted = (OTHER[winner], record.name, plain(record.values[winner]))
             self.replaced.discard(lifted)
             self.beaten.discard(lifted)
-            self._beat(record)
+            self.beat(record)
 
     # ---------------------------------------------------------------- what must be true
 
@@ -527,7 +350,7 @@ class TwoSides(RuleBasedStateMachine):
             is_open = any(r.name == name and not r.winner for r in self.records)
             is_whole = (one and other) or name != "name"  # a name is never emptied, so one side may have none
             if len(self.writes_to) == 2 and is_whole and not is_open:
-                assert _plain(one) == _plain(other), f"{name}: {one!r} and {other!r}"
+                assert plain(one) == plain(other), f"{name}: {one!r} and {other!r}"
         writes = self.writes
         self._settle()
         assert self.writes == writes, "our own writes came back as changes"
@@ -536,18 +359,6 @@ class TwoSides(RuleBasedStateMachine):
 
     def _new(self, name: str) -> str:
         return f"{name[0]}x{next(self.numbers)}"
-
-    def _put(self, key: Key, values: dict[str, str]) -> None:
-        self.replaced |= {(key, name, self.typed[key, name]) for name in values if (key, name) in self.typed}
-        self.sides[key].put(values, self.clock)
-        for name, text in values.items():
-            self.unsynced[key, name] = text
-            self.typed[key, name] = _plain(text)
-            self.ours.discard((key, name))
-
-
-def _plain(text: str) -> str:
-    return "".join(text.split()).lower().removesuffix(OWN_WAY)
 
 
 def test_two_sides_come_to_rest_with_one_winner_and_no_edit_lost(size: Size, seed: int, tell: Tell) -> None:

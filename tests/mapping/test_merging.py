@@ -118,6 +118,13 @@ def test_same_value_spelled_differently_is_no_change() -> None:
     assert meet(base, seen("(020) 7946-0001", OLD)) == Meeting()
 
 
+def test_new_spelling_of_a_name_is_carried() -> None:
+    base, theirs = agreed(), texts(OLD)
+    ours = texts(OLD, name="ADA HART")
+    there, back = Way(source="shop", sent=ours, held=theirs), Way(source="ledger", sent=theirs, held=ours)
+    assert carried(base, seen(OLD, OLD, there=there, back=back)) == ["name"]
+
+
 def test_new_spelling_gives_way_to_a_new_value() -> None:
     base = agreed()
     base.agreed["shop"]["phone"] = ["020-7946-0001", "020-7946-0001"]

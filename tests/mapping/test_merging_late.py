@@ -157,12 +157,15 @@ def test_every_attempt_is_awaited_for_an_hour() -> None:
         assert [text for text in (NEW, OTHER, OLD) if base.may_be_late("ledger", "phone", text, at)] == awaited
 
 
-def test_agreed_value_that_may_have_come_late_over_a_change_is_asked_about() -> None:
-    """The shop's people had emptied the field; what stands there now they have put back, or it is a late write of ours."""
+@pytest.mark.parametrize(
+    ("side", "other", "look"), [("shop", "ledger", seen(OLD, OTHER)), ("ledger", "shop", seen(OTHER, OLD))]
+)
+def test_agreed_value_that_may_have_come_late_over_a_change_is_asked_about(side: str, other: str, look: Look) -> None:
+    """People had emptied the field; what stands there now they have put back, or it is a late write of ours."""
     base = agreed()
-    give_up(base, "shop", phone=OLD)
-    give_up(base, "ledger", phone="")
-    asked(base, seen(OLD, OTHER))
+    give_up(base, side, phone=OLD)
+    give_up(base, other, phone="")
+    asked(base, look)
 
 
 # ---------------------------------------------------------------------- what was only put back
@@ -216,6 +219,17 @@ def test_value_that_was_put_back_twice_is_no_change() -> None:
     base.tried.clear()
     assert carried(base, seen(OLD, OTHER)) == ["phone"]
     assert carried(base, turned(seen(OLD, THEIRS))) == ["phone"]
+
+
+def test_what_is_agreed_or_decided_is_not_put_back_any_more() -> None:
+    base = late_over_what_was_agreed()
+    written(base, seen(OLD, NEW), OLD)
+    assert base.put_back == {"shop": {}}
+    base, look = late_over_what_was_agreed(), seen(OTHER, NEW)
+    give_up(base, "shop", phone=OTHER)
+    assert meet(base, look).clashes
+    decide(base, look, "phone", "target")
+    assert base.put_back == {"shop": {}}
 
 
 def test_value_that_was_put_back_and_tried_clashes_with_what_stands_there_then() -> None:

@@ -201,7 +201,16 @@ def _() -> None:
     noticed_by=f"{_WON}test_winner_that_is_emptied_before_it_was_carried_is_carried_empty",
 )
 def _() -> None:
-    replace(merging, "_other_than", lambda now, agreed: agreed if agreed != now else "")
+    replace(merging, "_other_than", lambda now, agreed, *, may_be_ours: agreed if agreed != now else "")
+
+
+@guard(
+    "a winner that may be a write of ours is changed when it is emptied",
+    noticed_by=f"{_WON}test_winner_that_may_be_a_write_of_ours_is_changed_when_it_is_emptied",
+)
+def _() -> None:
+    other_than = merging._other_than
+    replace(merging, "_other_than", lambda now, agreed, *, may_be_ours: other_than(now, agreed, may_be_ours=False))
 
 
 @guard(
