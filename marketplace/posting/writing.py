@@ -51,7 +51,7 @@ from tenants.models import Tenant
 
 WRITE_ORDER = ("customer", "invoice", "credit_note", "customer_payment", "bank_transfer", "expense")
 AHEAD = 1000  # how many documents are looked up together, and told to the connector, before the first batch of them is written
-ROUND = 10  # requests committed together: what a crash leaves to be looked up
+ROUND = 20  # requests committed together: what a crash leaves to be looked up
 PACE_SECONDS = 0.5  # what a request is taken to need before any was measured
 #: When what was chosen was taken away each time, somebody is at it.
 CHOSEN_IN_VAIN = 2
