@@ -154,14 +154,7 @@ def test_late_write_of_ours_is_not_taken_for_an_edit(sides: TwoSides) -> None:
 def test_each_late_copy_of_one_write_is_known_for_ours(sides: TwoSides) -> None:
     """Sent twice without an answer; both requests arrive, one after the other, when the field says something else already."""
     customer, contact = agreed(sides)
-    sides.edit(sides.shop, customer, phone="020 7946 0111")
-    sides.read()
-    sides.plan()
-    for _ in range(2):
-        lose_the_next_write(sides)
-        sides.write()
-        sides.let_quiet_time_pass()
-        look_up(sides)
+    give_up(sides, customer, times=2, phone="020 7946 0111")
     sides.edit(sides.shop, customer, phone="020 7946 0222")
     sides.sync()
     for _ in range(2):
@@ -174,13 +167,7 @@ def test_each_late_copy_of_one_write_is_known_for_ours(sides: TwoSides) -> None:
 def test_late_write_that_makes_its_own_repetition_stale_is_known_for_ours(sides: TwoSides) -> None:
     customer, contact = agreed(sides)
     sides.rule("owner", sides.ledger)
-    sides.edit(sides.shop, customer, phone="020 7946 0111")
-    sides.read()
-    sides.plan()
-    lose_the_next_write(sides)
-    sides.write()
-    sides.let_quiet_time_pass()
-    look_up(sides)
+    give_up(sides, customer, phone="020 7946 0111")
     arrive_late(sides, contact, phone="020 7946 0111")
     sides.write(sides.ledger)
     sides.edit(sides.shop, customer, phone="020 7946 0222")
@@ -308,15 +295,16 @@ def said(sides: TwoSides) -> str:
         return RecordOutcome.objects.get(state=RecordOutcome.State.HELD).reason
 
 
-def give_up(sides: TwoSides, customer: str, **values: str) -> None:
+def give_up(sides: TwoSides, customer: str, *, times: int = 1, **values: str) -> None:
     """A change of the shop is sent, and neither its answer nor the change itself is found in the ledger."""
     sides.edit(sides.shop, customer, **values)
     sides.read()
     sides.plan()
-    lose_the_next_write(sides)
-    sides.write()
-    sides.let_quiet_time_pass()
-    look_up(sides)
+    for _ in range(times):
+        lose_the_next_write(sides)
+        sides.write()
+        sides.let_quiet_time_pass()
+        look_up(sides)
 
 
 def lose_the_next_write(sides: TwoSides) -> None:
