@@ -42,6 +42,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The journeys go to one worker, so they begin first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_JOURNEYS))
+
+
 class Scheduling(LoadScopeScheduling):
     """Each test goes to whichever worker is free; the journeys share one running product, and so one worker. The groups that the
     plugin itself offers do nothing beside this version of pytest."""

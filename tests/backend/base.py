@@ -13,8 +13,8 @@ _OF_TENANTS = (
 )
 _HAS_ROWS = sql.SQL("SELECT {name} WHERE EXISTS (SELECT FROM {table})")
 
-#: What follows from the models alone: emptied, they would be written again at once.
-_OF_MODELS = {"django_content_type", "auth_permission"}
+#: What follows from the code alone, as schemas do: emptied, it would be made again by whoever needs it next.
+_OF_THE_CODE = {"django_content_type", "auth_permission", "tenants_schematemplate"}
 
 
 class OperationsOnAllSchemas(DatabaseOperations):
@@ -27,7 +27,7 @@ class OperationsOnAllSchemas(DatabaseOperations):
 
         with self.connection.cursor() as cursor:
             cursor.execute(_OF_TENANTS, [list(TEST_SCHEMAS)])
-            shared = [name for name in tables if name not in _OF_MODELS]
+            shared = [name for name in tables if name not in _OF_THE_CODE]
             everything = [sql.Identifier(*row) for row in [*cursor.fetchall(), *((name,) for name in shared)]]
             names = [table.as_string(cursor.connection) for table in everything]
             asked = [_HAS_ROWS.format(name=name, table=table) for name, table in zip(names, everything, strict=True)]
