@@ -422,6 +422,7 @@ def _write(planning: Planning, planned: Planned) -> None:
                 copy.write_row(row)
         flow = planning.flow
         cursor.execute(_DECIDE, [flow.pk, flow.mapping_id, flow.stage, planning.at])
+        cursor.execute("DROP TABLE decided")  # the role of another business, were it next here, could not use it
 
 
 def replay(*, flow_id: uuid.UUID, states: tuple[str, ...]) -> int:
@@ -452,12 +453,10 @@ _SOURCES = f"""
     ORDER BY record.id LIMIT %s
 """
 _STAGE_OUTCOMES = """
-    CREATE TEMP TABLE IF NOT EXISTS decided (record_id bigint, digest text, state text, reason_code text, reason text,
+    CREATE TEMP TABLE decided (record_id bigint, digest text, state text, reason_code text, reason text,
         owner text, next_step text, occurred_on date, amount numeric, currency text) ON COMMIT DROP
 """
-# It is emptied with the same statement, for whoever plans twice in one transaction.
 _DECIDE = """
-    WITH decided AS (DELETE FROM decided RETURNING *)
     INSERT INTO posting_recordoutcome (flow_id, mapping_id, stage, updated_at, is_replay_asked, decision, record_id, digest,
         state, reason_code, reason, owner, next_step, occurred_on, amount, currency)
     SELECT %s, %s, %s, %s, false, '', decided.* FROM decided
