@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.journeys.addresses import seen_by
 from tests.journeys.caller import Caller
 from tests.journeys.journey import Journey
 from tests.journeys.looking import Findings
-from tests.journeys.person import opened_browser
+from tests.journeys.person import Person, opened_browser
 
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
 
@@ -28,7 +30,26 @@ def findings(journey: Journey) -> Findings:
             if path not in journey.findings.looked_at:
                 person.go(path)
                 person.look()
+        set_up_a_firm(person)
     return journey.findings
+
+
+def set_up_a_firm(person: Person) -> None:
+    """An accountant's own pages, which lie outside every business."""
+    person.go("/businesses/")
+    person.look("businesses")
+    person.go("/firms/new/")
+    person.look("new-firm")
+    person.fill("Name of the firm", "Ashdown Bookkeeping")
+    person.click("Set up the firm")
+    person.sees("Ashdown Bookkeeping is set up.")
+    person.tick("All of them")
+    person.click("Take them in")
+    person.sees("of Ashdown Bookkeeping now.")
+    person.look("firm")
+    person.follow("Firm’s trail")
+    person.is_at(re.compile("trail", re.I))
+    person.look("firm-trail")
 
 
 def test_pages_are_accessible(findings: Findings) -> None:
