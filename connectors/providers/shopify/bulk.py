@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from connectors.providers.shopify.client import ShopifyClient
@@ -131,10 +131,12 @@ def _without_parent(text: str, parent_id: str) -> str:
 
 
 def _type(gid: str) -> str:
-    return gid.split("/")[3]
+    """Of "gid://shopify/LineItem/7": "LineItem"; nothing of what is no identity."""
+    parts = gid.split("/")
+    return parts[3] if len(parts) == 5 else ""
 
 
-@cache
+@lru_cache(maxsize=64)
 def _field_of(type_: str) -> str:
     """Objects of type `LineItem` are in the list `lineItems`."""
-    return f"{type_[0].lower()}{type_[1:]}s"
+    return f"{type_[:1].lower()}{type_[1:]}s"

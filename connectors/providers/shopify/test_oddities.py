@@ -259,8 +259,11 @@ def test_an_id_that_is_none_is_a_row_that_cannot_be_read(world: World) -> None:
     assert read.external_id == "" and "shape we do not know" in read.reason
 
 
-def test_a_child_that_was_not_asked_for_is_said_in_words(world: World) -> None:
-    child = '{"id":"gid://shopify/Surprise/11","__parentId":"gid://shopify/Order/1"}'
+@pytest.mark.parametrize(
+    "id", ["gid://shopify/Surprise/11", "gid://shopify//11", "gid://shopify", "", "a/b/c/LineItem"]
+)
+def test_a_child_that_was_not_asked_for_is_said_in_words(world: World, id: str) -> None:
+    child = f'{{"id":"{id}","__parentId":"gid://shopify/Order/1"}}'
     with pytest.raises(UnexpectedResponse, match="not asked for"):
         rows_of(world, '{"id":"gid://shopify/Order/1"}', child)
 
