@@ -14,7 +14,8 @@ from connectors.registry import connector
 from connectors.sdk.records import Customer
 from marketplace.audit.operations import record_act
 from marketplace.core.clock import now
-from marketplace.mapping.merging import Base, Look, Rules, Way, decide, texts_of
+from marketplace.mapping.contact_values import texts_of
+from marketplace.mapping.merging import Base, Look, Rules, Way, decide
 from marketplace.mapping.models import Flow
 from marketplace.posting.decisions import UnableToDecide
 from marketplace.posting.models import Conflict, LinkedPair

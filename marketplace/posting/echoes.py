@@ -13,7 +13,8 @@ import msgspec
 from connectors.sdk.records import Customer
 from connectors.sdk.streams import SourceRecord, Written
 from marketplace.core.clock import now
-from marketplace.mapping.merging import Answer, Base, Way, confirm, texts_of
+from marketplace.mapping.contact_values import texts_of
+from marketplace.mapping.merging import Answer, Base, Way, confirm
 from marketplace.mapping.models import Flow
 from marketplace.posting.models import Conflict, LinkedPair, Posting, RecordOutcome
 from marketplace.posting.pairs import (

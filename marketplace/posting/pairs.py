@@ -23,7 +23,8 @@ from connectors.sdk.records import Customer
 from marketplace.core.bulk import new_ids
 from marketplace.core.work import request_work
 from marketplace.mapping.compiling import mapped_by
-from marketplace.mapping.merging import Base, Clash, Look, Meeting, Rules, Way, meet, only, said_by, texts_of
+from marketplace.mapping.contact_values import only, said_by, texts_of
+from marketplace.mapping.merging import Base, Clash, Look, Meeting, Rules, Way, meet
 from marketplace.mapping.models import Flow, Stage
 from marketplace.mapping.plan import Circumstances, Held, Ledger, PlannedDocument
 from marketplace.mapping.templates import template

@@ -17,7 +17,7 @@ from connectors.sdk.streams import Draft, Outcome, SourceRecord, WritableStream,
 from marketplace.core.clock import now
 from marketplace.core.work import request_work
 from marketplace.installations.models import Connection
-from marketplace.mapping.merging import is_echo, said_by, texts_of
+from marketplace.mapping.contact_values import is_echo, said_by, texts_of
 from marketplace.posting.echoes import note_earlier_attempts
 from marketplace.posting.models import Posting
 from marketplace.posting.pairs import ask_again

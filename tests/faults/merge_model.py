@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from marketplace.mapping.merging import FIELDS, Clash
+from marketplace.mapping.contact_values import FIELDS
+from marketplace.mapping.merging import Clash
 
 Key = Literal["a", "b"]
 OTHER: dict[Key, Key] = {"a": "b", "b": "a"}

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from marketplace.mapping.merging import Answer, Base, Look, Rules, Way, confirm, decide, is_echo, meet
+from marketplace.mapping.contact_values import is_echo
+from marketplace.mapping.merging import Answer, Base, Look, Rules, Way, confirm, decide, meet
 from tests.faults.campaign import Size
 from tests.faults.conftest import Tell
 from tests.faults.merge_model import EDITED, OTHER, TRIED, Key, Model, Read, Write, plain

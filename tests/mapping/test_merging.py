@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from connectors.sdk.records import Address, Customer
-from marketplace.mapping.merging import Answer, Base, Meeting, Rules, Way, confirm, meet, only, said_by
+from marketplace.mapping.contact_values import only, said_by
+from marketplace.mapping.merging import Answer, Base, Meeting, Rules, Way, confirm, meet
 from tests.mapping.two_values import (
     NEW,
     NOW,

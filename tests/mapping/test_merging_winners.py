@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from marketplace.mapping.merging import ANOTHER, Rules, decide, meet
+from marketplace.mapping.contact_values import ANOTHER
+from marketplace.mapping.merging import Rules, decide, meet
 from tests.mapping.two_values import NEW, OLD, OTHER, THEIRS, agreed, carried, give_up, seen, turned, written
 
 

@@ -6,7 +6,8 @@ import datetime as dt
 import itertools
 from typing import Any, Literal
 
-from marketplace.mapping.merging import FIELDS, Answer, Base, Look, Rules, Way, confirm, meet
+from marketplace.mapping.contact_values import FIELDS
+from marketplace.mapping.merging import Answer, Base, Look, Rules, Way, confirm, meet
 
 NOW = dt.datetime(2026, 11, 2, 9, tzinfo=dt.UTC)
 ATTEMPTS = itertools.count(1)

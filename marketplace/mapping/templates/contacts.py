@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from connectors.sdk.records import Address, Customer
+from marketplace.mapping.contact_values import ADDRESS_PARTS, FIELDS, is_same, only, texts_of
 from marketplace.mapping.mapped import Mapped
-from marketplace.mapping.merging import ADDRESS_PARTS, FIELDS, Rules, is_same, only, texts_of
+from marketplace.mapping.merging import Rules
 from marketplace.mapping.plan import Circumstances, Excluded, Held, PlannedDocument
 from marketplace.mapping.templates.base import TargetField, Template, of_field
 

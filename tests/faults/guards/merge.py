@@ -7,7 +7,8 @@ import datetime as dt
 from connectors.sdk.client import Client
 from connectors.sdk.streams import Outcome
 from marketplace.mapping import merging
-from marketplace.mapping.merging import Base, Look, Rules, Values
+from marketplace.mapping.contact_values import Values
+from marketplace.mapping.merging import Base, Look, Rules
 from marketplace.mapping.plan import PlannedDocument
 from marketplace.posting import conflicts, echoes, pairs, planning, settling, writing
 from marketplace.posting.models import Posting
