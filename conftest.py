@@ -13,6 +13,8 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 from psycopg import sql
 from xdist.scheduler import LoadScopeScheduling
 
@@ -26,6 +28,9 @@ pytest_plugins = ["tests.faults.removal"]
 _JOURNEYS = "tests/journeys/"
 _ROOT = Path(__file__).resolve().parent
 _lock: IO[str] | None = None
+# The same examples each time, however slow the machine is: a red test is what a change did.
+hypothesis.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.load_profile("repeatable")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -207,7 +207,7 @@ sides = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ours=sides.filter(bool), theirs=sides)
 def test_every_posting_and_every_entry_has_exactly_one_verdict(
     flow: Flow, ours: list[tuple[str, str, dt.date]], theirs: list[tuple[str, str, dt.date]]

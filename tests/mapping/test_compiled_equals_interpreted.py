@@ -112,7 +112,7 @@ def evaluated(node: ast.expr, record: Order, zone: ZoneInfo) -> Any:
     return walked(record, ast.unparse(node), zone)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(record=RECORDS, reference=ENTRY, memo=ENTRY, due=ENTRY)
 def test_compiled_equals_interpreted(
     record: Order, reference: dict[str, Any], memo: dict[str, Any], due: dict[str, Any]

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.sdk.currencies import minor_unit
@@ -107,7 +107,7 @@ def balances(planned: Iterable[list[PlannedDocument]], given: Circumstances) -> 
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no defect
+@settings(max_examples=60)
 @given(shops(), st.integers(min_value=0, max_value=100))
 def test_what_was_sold_less_what_went_back_and_fees_is_what_the_bank_got(
     shop: tuple[str, list[Order], list[Refund]], fee: int

@@ -236,7 +236,7 @@ steps = st.lists(
 
 
 @given(story=steps)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens_the_proof_adds_up(flow: Flow, tenant: Tenant, story: list[tuple[int, str]]) -> None:
     """Source = posted + on the way + held + excluded after any story, and no document was made twice."""
     with forgotten():
