@@ -24,7 +24,7 @@ from connectors.sdk.streams import Draft, Written
 from marketplace.core.work import holding_lease
 from marketplace.installations.models import Connection
 from marketplace.posting.batches import UnableToPost, close, pause_after, plan_anew
-from marketplace.posting.intent import being_sent, is_being_sent, key_lasts
+from marketplace.posting.intent import being_sent, key_lasts
 from marketplace.posting.keys import documents_digest, request_key
 from marketplace.posting.looking_again import ask_to_look_again
 from marketplace.posting.models import Posting, PostingBatch
@@ -163,7 +163,7 @@ def _decide_absent(
     ids = [posting.id for posting in absent]
     if one.age.total_seconds() <= QUIET_SECONDS:
         return dt.timedelta(seconds=QUIET_SECONDS / 2), False
-    if one.was_being_sent or is_being_sent(one.batch.pk):
+    if one.was_being_sent:
         if one.key_age > HELD_AFTER:
             hold_unconfirmed(ids, "One of our workers stands still in the middle of sending it.")
         return SENDER_AGAIN, False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from connectors.sdk.streams import Written
 from marketplace.core import work
 from marketplace.core.clock import now
 from marketplace.cutover import operations as cutover
+from marketplace.installations.models import Connection
 from marketplace.posting import batches, intent, looking_again, rounds, uncertain, writing
 from marketplace.posting.models import PostingBatch
 from marketplace.sync import operations as reading
@@ -79,7 +81,12 @@ def _() -> None:
     noticed_by=PROTOCOL + "request_that_arrives_while_the_ledger_is_asked_is_not_taken_for_absent",
 )
 def _() -> None:
-    replace(uncertain, "being_sent", lambda batch_ids: set())
+    decide = uncertain._decide_absent
+
+    def look_afterwards(connection: Connection, one: uncertain.Unconfirmed, *args: Any) -> Any:
+        return decide(connection, dataclasses.replace(one, was_being_sent=intent.is_being_sent(one.batch.pk)), *args)
+
+    replace(uncertain, "_decide_absent", look_afterwards)
 
 
 @guard(
@@ -95,7 +102,7 @@ def _() -> None:
     noticed_by=PROTOCOL + "request_is_not_repeated_while_a_worker_stands_still_in_the_middle_of_sending_it",
 )
 def _() -> None:
-    replace(uncertain, "is_being_sent", lambda batch_id: False)
+    replace(uncertain, "being_sent", lambda batch_ids: set())
 
 
 @guard(
