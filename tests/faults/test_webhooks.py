@@ -235,6 +235,7 @@ def test_what_is_hardly_http_breaks_nothing(
     chunked = [signed(event("shopify", "nobody", dice)) for _ in range(rounds * 5)]
     large = signed(replace(chunked[0], body=b'{"id": 1, "x": "' + b"x" * 1_048_576 + b'"}'))
     with web(address, tmp_path) as process:
+        wait_until(lambda: len(children_of(process)) == 2, "both processes of the web server")
         before = children_of(process)
         for told in chunked:
             assert status_of(address, in_chunks(told, iter(lambda: dice.randint(1, 400), 0))) == 200
